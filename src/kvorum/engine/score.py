@@ -1,0 +1,64 @@
+"""Candidate log-probabilities: the one path for training, evaluation and serving."""
+
+import dataclasses
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kvorum.adapters import Attachment, Route
+from kvorum.engine.pack import Pack
+
+AnswerFormat = Literal["letter", "text"]
+Normalisation = Literal["sum", "mean"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CandidateScores:
+    """What a pass says of the candidates, in nats."""
+
+    log_probs: Float[Tensor, "item candidate"]
+    """-inf where an item has fewer candidates."""
+    rest: Float[Tensor, " item"]
+    """The probability on everything that is no candidate; 0 in text format."""
+
+
+def score_pack(
+    attachment: Attachment,
+    pack: Pack,
+    *,
+    answer_format: AnswerFormat,
+    normalisation: Normalisation = "sum",
+    dropout: bool = False,
+) -> CandidateScores:
+    """Run a pack through the model with its stack, inside `engine.attached`.
+
+    `letter`: the candidates' probabilities under the softmax over the whole vocabulary, and what is left as rest.
+    `text`: a candidate's score is the log-likelihood of its tokens after the prompt, summed or as a mean per token, and
+    its probability the softmax of the scores over the candidates.
+    """
+    model = attachment.model
+    device = next(model.parameters()).device
+    pack = pack.to(device)
+    route = Route(pack.members, pack.member_tokens, pack.item_tokens if dropout else None)
+    with attachment.routed(route):
+        logits = model(
+            input_ids=pack.input_ids.unsqueeze(0),
+            position_ids=pack.position_ids.unsqueeze(0),
+            use_cache=False,
+            logits_to_keep=pack.kept,
+            kvorum_layout=pack.layout,
+        ).logits[0]
+    logits = logits.float()
+    read = logits[pack.read_row, pack.read_token] - logits.logsumexp(-1)[pack.read_row]
+    items, width = pack.lengths.shape
+    scores = read.new_zeros(items * width).index_add(0, pack.read_slot, read).view(items, width)
+    absent = pack.lengths == 0
+    if answer_format == "letter":
+        log_probs = scores.masked_fill(absent, -torch.inf)
+        return CandidateScores(log_probs, -torch.expm1(log_probs.logsumexp(-1).clamp(max=0)))
+    if normalisation == "mean":
+        scores = scores / pack.lengths.clamp(min=1)
+    log_probs = scores.masked_fill(absent, -torch.inf).log_softmax(-1)
+    return CandidateScores(log_probs, log_probs.new_zeros(items))

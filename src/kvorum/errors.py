@@ -1,0 +1,23 @@
+"""The one exception for a user's mistake, and the nearest names to suggest in it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class KvorumError(ValueError):
+    """A mistake in what the user gave: the message says what was found, what was expected and what to do."""
+
+
+def nearest(name: str, options: Iterable[str], count: int = 3) -> str:
+    """The options nearest to a name, as the end of an error message.
+
+    Returns `"; did you mean 'x'?"`, or the first options when none is near, or an empty string when there are none.
+    """
+    options = sorted(set(options))
+    close = difflib.get_close_matches(name, options, n=count, cutoff=0.5)
+    if close:
+        return "; did you mean " + " or ".join(f"'{option}'" for option in close) + "?"
+    if not options:
+        return ""
+    shown = ", ".join(options[:12]) + (", ..." if len(options) > 12 else "")
+    return f"; there are: {shown}"

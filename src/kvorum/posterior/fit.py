@@ -1,0 +1,256 @@
+"""The fitting loop: all members, epoch after epoch, saved and scored after each."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from kvorum.adapters import AdapterStack, Stream, generator_seed
+from kvorum.config import fit_config
+from kvorum.engine import BaseModel, Item, attached
+from kvorum.errors import KvorumError
+from kvorum.files import atomic
+from kvorum.posterior.job import Job, plan
+from kvorum.posterior.objective import accumulate_nll
+from kvorum.posterior.optimizer import MemberAdamW
+from kvorum.posterior.posterior import Posterior, from_run, prediction_facts
+from kvorum.posterior.priors import PRIORS
+from kvorum.posterior.progress import Progress, Silent
+from kvorum.posterior.schedule import learning_rate
+from kvorum.run import Run, locked
+from kvorum.tasks import Task
+
+# Steps between looks at what a GPU has computed; each look waits for it.
+LOOK_EVERY = {"cpu": 1, "cuda": 10}
+
+log = logging.getLogger(__name__)
+
+
+def fit(
+    model: str | BaseModel | tuple[PreTrainedModel, Any],
+    task: str | Path | Task,
+    *,
+    evaluate: Sequence[str | Path | Task] = (),
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Posterior:
+    """Fit an ensemble of LoRA adapters to a task's training questions and return the posterior.
+
+    `model` is a name as in `FitConfig.model`, or a transformers model with its tokenizer, which is handed back
+    untouched. `settings` are those of `kvorum.config.FitConfig`. With `out`, everything is kept in a run directory, and
+    the same call again goes on where it stopped; `evaluate` names tasks that are scored there after every epoch.
+    Without `out`, nothing is written.
+
+    Raises `KvorumError` for settings, tasks and models that cannot be used, before anything is computed.
+    """
+    base = None
+    if isinstance(model, tuple):
+        base = BaseModel(str(getattr(model[0].config, "name_or_path", "") or "given"), model[0], model[1], "")
+    elif isinstance(model, BaseModel):
+        base = model
+    config = fit_config(
+        settings
+        | {
+            "model": base.name if base else model,
+            "task": task.name if isinstance(task, Task) else str(task),
+            "evaluate": tuple(one.name if isinstance(one, Task) else str(one) for one in evaluate),
+        },
+        where="kvorum.fit",
+    )
+    job = plan(config, base=base, given=[one for one in (task, *evaluate) if isinstance(one, Task)])
+    if config.out is None:
+        return Fitting(job, None, progress or Silent()).run_all()
+    return fit_in_run_directory(job, progress or Silent())
+
+
+def fit_in_run_directory(job: Job, progress: Progress) -> Posterior:
+    """Fit into `job.out`, going on from what is there.
+
+    Raises `KvorumError` where another process works on it, or it holds another run.
+    """
+    with locked(job.out):
+        run = Run.start(job.out, job.config, job.facts())
+        return Fitting(job, run, progress).run_all()
+
+
+class Fitting:
+    """A fit under way: the stack, its optimizer, and where they are saved."""
+
+    def __init__(self, job: Job, run: Run | None, progress: Progress) -> None:
+        self.job = job
+        self.config = job.config
+        self.run = run
+        self.progress = progress
+        self.fitted_on = frozenset((q.question, q.choices) for q in job.train)
+        self.done = 0
+        """Epochs that are behind the stack."""
+        stack, moments = job.start(), None
+        if run is not None and (resumable := _resumable(run)) is not None:
+            self.done = resumable
+            stack = AdapterStack.load(run.adapters_file(resumable))
+            moments = load_file(run.optimizer_file(resumable)) if resumable else None
+            run.cut_log(resumable)
+            log.info("going on after epoch %d of %d", resumable, self.config.epochs)
+        self.stack = stack.to(job.base.device)
+        self.optimizer = MemberAdamW(self.stack, clip=self.config.clip)
+        if moments:
+            self.optimizer.load_state(moments)
+
+    def run_all(self) -> Posterior:
+        """Every epoch that is still to do, and every score that is missing."""
+        self.progress.begin(self.job, self.done)
+        with self.progress:
+            if self.run is not None:
+                self._score_saved(self.run)
+                if not self.run.adapters_file(0).is_file():
+                    self._save(self.run)
+            while self.done < self.config.epochs:
+                self._fit_epoch(self.done + 1)
+                self.done += 1
+                if self.run is not None:
+                    self._save(self.run)
+        return self._posterior()
+
+    def _fit_epoch(self, epoch: int) -> None:
+        config, job = self.config, self.job
+        prior, steps = PRIORS[config.prior], job.steps_per_epoch
+        for parameter in self.stack.parameters():
+            parameter.requires_grad_(True)
+        look_every = LOOK_EVERY.get(job.base.device.type, 10)
+        unseen: list[dict[str, Any]] = []
+        order = {i: self._order(member, epoch) for i, member in enumerate(self.stack.members)}
+        with attached(job.base.model, self.stack, dropout=config.dropout) as attachment:
+            for step in range(steps):
+                batches = [self._batch(i, order[i], epoch, step) for i in self.stack.active]
+                nll = accumulate_nll(
+                    attachment,
+                    batches,
+                    answer_format=config.answer_format,
+                    normalisation=config.normalisation,
+                    token_budget=job.token_budget,
+                )
+                penalty = config.l2 * prior(self.stack)
+                if penalty.requires_grad:
+                    penalty.sum().backward()
+                loss = nll + penalty.detach()
+                lr = learning_rate(
+                    (epoch - 1) * steps + step,
+                    config.epochs * steps,
+                    lr=config.lr,
+                    schedule=config.schedule,
+                    warmup=config.warmup,
+                )
+                norm = self.optimizer.step(loss, lr)
+                self.optimizer.zero_grad()
+                numbers = {"loss": loss, "nll": nll, "penalty": penalty.detach(), "gradient_norm": norm}
+                tokens = sum(item.tokens() for batch in batches for item in batch)
+                unseen.append({"epoch": epoch, "step": step, "lr": lr, "tokens": tokens, **numbers})
+                if len(unseen) == look_every or step == steps - 1:
+                    self._look(unseen)
+                    attachment.stack = self.stack
+                    unseen = []
+
+    def _order(self, member: int, epoch: int) -> np.ndarray:
+        generator = np.random.default_rng(generator_seed(self.config.seed, Stream.ORDER, member, epoch))
+        return generator.permutation(len(self.job.encoded))
+
+    def _batch(self, position: int, order: np.ndarray, epoch: int, step: int) -> list[Item]:
+        config, member = self.config, self.stack.members[position]
+        chosen = order[step * config.batch_size : (step + 1) * config.batch_size]
+        if not config.dropout:
+            return [Item(position, self.job.encoded[i]) for i in chosen]
+        return [
+            Item(
+                position,
+                self.job.encoded[i],
+                generator_seed(config.seed, Stream.DROPOUT, member, epoch, step, int(i)),
+            )
+            for i in chosen
+        ]
+
+    def _look(self, steps: list[dict[str, Any]]) -> None:
+        """Log the steps since the last look, and name the members that diverged in them."""
+        lines = [{k: _finite(v) if isinstance(v, Tensor) else v for k, v in step.items()} for step in steps]
+        if self.run is not None:
+            self.run.append_log(lines)
+        self.progress.steps(lines)
+        active = self.optimizer.active.tolist()
+        last = steps[-1]
+        lost = {
+            member: f"epoch {last['epoch']}, step {last['step']}"
+            for i, member in enumerate(self.stack.members)
+            if not active[i] and member not in self.stack.diverged
+        }
+        if lost:
+            self.stack = dataclasses.replace(self.stack, diverged={**self.stack.diverged, **lost})
+            for member, where in lost.items():
+                log.warning("member %d diverged by %s: frozen, and left out from here on", member, where)
+        if not self.stack.active:
+            raise KvorumError(
+                f"every member diverged by epoch {last['epoch']}, step {last['step']} (loss or gradient not finite); "
+                f"lower --lr (it is {self.config.lr}), or clip gradients with --clip"
+            )
+
+    def _save(self, run: Run) -> None:
+        """Save the epoch, score it, and drop the optimizer of the one before."""
+        epoch = self.done
+        run.epoch_folder(epoch).mkdir(parents=True, exist_ok=True)
+        if epoch:
+            with atomic(run.optimizer_file(epoch)) as temporary:
+                save_file(self.optimizer.state(), temporary)
+        with atomic(run.adapters_file(epoch)) as temporary:
+            self.stack.save(temporary, epoch=epoch, base_revision=self.job.base.revision, model=self.job.base.name)
+        for older in run.epochs:
+            if older < epoch:
+                run.optimizer_file(older).unlink(missing_ok=True)
+        self._score(run, epoch, self._posterior())
+
+    def _score_saved(self, run: Run) -> None:
+        """Score what a stop, or a task asked for since, left without a score."""
+        for epoch in run.epochs:
+            if epoch <= self.done and self._missing(run, epoch):
+                stack = AdapterStack.load(run.adapters_file(epoch))
+                self._score(run, epoch, from_run(run, self.job.base, stack, epoch, self.fitted_on))
+
+    def _missing(self, run: Run, epoch: int) -> list[Task]:
+        return [task for task in self.job.evaluation if not run.predictions_file(epoch, task.name).is_file()]
+
+    def _score(self, run: Run, epoch: int, posterior: Posterior) -> None:
+        for task in self._missing(run, epoch):
+            predictions = posterior.predict(
+                task, progress=lambda done, total, task=task: self.progress.scored(epoch, task.name, done, total)
+            )
+            run.save_predictions(epoch, task.name, predictions)
+            self.progress.numbers(epoch, task.name, run.numbers(epoch, task.name))
+
+    def _posterior(self) -> Posterior:
+        job = self.job
+        facts = self.run.facts if self.run is not None else job.facts()
+        return Posterior(
+            base=job.base,
+            stack=dataclasses.replace(self.stack.to(job.base.device)),
+            prompt=job.prompt,
+            normalisation=self.config.normalisation,
+            token_budget=self.config.token_budget,
+            fitted_on=self.fitted_on,
+            facts=prediction_facts(facts, self.done),
+        )
+
+
+def _resumable(run: Run) -> int | None:
+    """The newest epoch from which fitting can go on: its stack is there, and its optimizer unless it is the first."""
+    for epoch in reversed(run.epochs):
+        if epoch == 0 or run.optimizer_file(epoch).is_file():
+            return epoch
+    return None
+
+
+def _finite(values: Tensor) -> list[float | None]:
+    """For JSON, which knows no NaN."""
+    return [value if np.isfinite(value) else None for value in values.tolist()]

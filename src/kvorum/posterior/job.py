@@ -1,0 +1,182 @@
+"""A fit before it runs: everything loaded, tokenised and checked."""
+
+import dataclasses
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+from kvorum.adapters import AdapterStack, find_targets, kaiming_uniform_stack
+from kvorum.adapters.targets import Target
+from kvorum.config import FitConfig
+from kvorum.engine import BaseModel, Item, load_base, verify_packed
+from kvorum.errors import KvorumError
+from kvorum.posterior.posterior import token_budget
+from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, default_template, encode, load_task, load_template
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """What `fit` needs, checked: a mistake in any of it has been raised by now."""
+
+    config: FitConfig
+    base: BaseModel
+    prompt: Prompt
+    task: Task
+    train: tuple[Question, ...]
+    encoded: list[EncodedQuestion]
+    evaluation: tuple[Task, ...]
+    """The tasks to score, cut to the evaluation limit."""
+    targets: list[Target]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch; the last one may see fewer questions."""
+        return -(-len(self.encoded) // self.config.batch_size)
+
+    @property
+    def tokens_per_epoch(self) -> int:
+        """Tokens of all members that go through the model in an epoch of fitting."""
+        return self.config.members * sum(Item(0, question).tokens() for question in self.encoded)
+
+    @property
+    def token_budget(self) -> int:
+        """Most tokens in a pass."""
+        return token_budget(self.base.device, self.config.token_budget)
+
+    @property
+    def out(self) -> Path:
+        """The run directory."""
+        return Path(self.config.out or Path("runs") / self.task.name)
+
+    def start(self) -> AdapterStack:
+        """The stack that every member starts from: the untouched model."""
+        config = self.config
+        return kaiming_uniform_stack(
+            self.targets, members=range(config.members), rank=config.rank, alpha=config.alpha, seed=config.seed
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What was found: versions, the base model's revision, digests of the questions, sizes."""
+        per_member = self.config.rank * sum(t.in_features + t.out_features for t in self.targets)
+        return {
+            "kvorum": version("kvorum"),
+            "torch": version("torch"),
+            "transformers": version("transformers"),
+            "python": platform.python_version(),
+            "device": str(self.base.device),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "model": self.base.name,
+            "base_revision": self.base.revision,
+            "base_parameters": self.base.parameters,
+            "target_modules": len(self.targets),
+            "parameters_per_member": per_member,
+            "seed": self.config.seed,
+            "chat": self.config.chat,
+            "prompt_template": self.prompt.template,
+            "task": self.task.name,
+            "task_source": self.task.source,
+            "train_split": self.task.train_split,
+            "train_questions": len(self.train),
+            "train_digest": _digest(self.train),
+            "skipped_rows": list(self.task.skipped),
+            "steps_per_epoch": self.steps_per_epoch,
+            "tokens_per_epoch": self.tokens_per_epoch,
+            "evaluation_tasks": [task.name for task in self.evaluation],
+            "evaluation_questions": {task.name: len(task.test) for task in self.evaluation},
+        }
+
+    def memory_estimate(self) -> dict[str, int]:
+        """Roughly what fitting needs, in bytes: the base, the adapters with their optimizer, a pass's activations."""
+        base = sum(p.numel() * p.element_size() for p in self.base.model.parameters())
+        stack = self.config.members * self.facts()["parameters_per_member"]
+        element = next(self.base.model.parameters()).element_size()
+        wide = sum(t.in_features + t.out_features for t in find_targets(self.base.model, ["all-linear"]))
+        vocabulary = self.base.model.get_input_embeddings().num_embeddings
+        read = sum(len(c) for q in self.encoded for c in q.candidates) / max(1, self.tokens_per_epoch)
+        logits = 3 * 4 * vocabulary * min(1.0, read * self.config.members)
+        return {
+            "base model": base,
+            # values, gradients and AdamW's two moments
+            "adapters": 4 * 4 * stack,
+            "activations": int(self.token_budget * (2 * element * wide + logits)),
+        }
+
+
+def plan(
+    config: FitConfig,
+    *,
+    base: BaseModel | None = None,
+    given: Sequence[Task] = (),
+) -> Job:
+    """Load and check everything that a configuration names; what is handed over is not loaded again.
+
+    The cheap things come first, so that a mistake in them does not wait for the model.
+    Raises `KvorumError` for whatever cannot be fitted.
+    """
+    prompt = Prompt(
+        answer_format=config.answer_format,
+        template=load_template(config.prompt) if config.prompt else default_template(config.answer_format),
+        chat=config.chat,
+    )
+
+    known = {task.name: task for task in given}
+
+    def read(name: str) -> Task:
+        if name not in known:
+            known[name] = load_task(name, data_root=config.data_root, skip_bad_rows=config.skip_bad_rows)
+        return known[name]
+
+    task = read(config.task)
+    evaluation = [read(name) for name in config.evaluation_tasks]
+    names = [one.name for one in evaluation]
+    if double := {name for name in names if names.count(name) > 1}:
+        raise KvorumError(f"two evaluation tasks are called '{double.pop()}'; rename one of the files")
+    train = _training_questions(task, config)
+    base = base or load_base(
+        config.model,
+        revision=config.revision,
+        device=config.device,
+        dtype=config.dtype,
+        trust_remote_code=config.trust_remote_code,
+    )
+    targets = find_targets(base.model, config.targets)
+    verify_packed(base.model)
+    limited = tuple(dataclasses.replace(one, test=one.test[: config.evaluate_limit]) for one in evaluation)
+    for one in limited:
+        encode(one.test, prompt, base.tokenizer, max_length=base.max_length)
+    return Job(
+        config=config,
+        base=base,
+        prompt=prompt,
+        task=task,
+        train=train,
+        encoded=encode(train, prompt, base.tokenizer, max_length=base.max_length),
+        evaluation=limited,
+        targets=targets,
+    )
+
+
+def _training_questions(task: Task, config: FitConfig) -> tuple[Question, ...]:
+    if not task.train:
+        raise KvorumError(f"task '{task.name}' has no training split: it is for evaluation alone")
+    train = task.train[: config.train_limit]
+    unknown = [question.id for question in train if question.answer is None]
+    if unknown:
+        raise KvorumError(
+            f"task '{task.name}': {len(unknown)} of {len(train)} training questions have no answer, the first is "
+            f"'{unknown[0]}'; there is nothing to learn from those"
+        )
+    return train
+
+
+def _digest(questions: Sequence[Question]) -> str:
+    whole = hashlib.sha256()
+    for q in questions:
+        whole.update(json.dumps([q.question, q.choices, q.answer, q.subject]).encode())
+    return whole.hexdigest()

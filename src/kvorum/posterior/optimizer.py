@@ -1,0 +1,78 @@
+"""AdamW over a stack, in which no member can touch another."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from kvorum.adapters import AdapterStack
+
+
+class MemberAdamW:
+    """AdamW on the stacked A and B, with the gradient norm clipped and non-finite members frozen one by one.
+
+    AdamW is elementwise, so a stack's members do not meet in it; clipping and the guard are per member here, since
+    `clip_grad_norm_` over a stack would scale all by the norm of all. Loshchilov and Hutter, "Decoupled Weight Decay
+    Regularization", arXiv 1711.05101; weight decay is 0, the prior being its place.
+    """
+
+    def __init__(self, stack: AdapterStack, *, clip: float) -> None:
+        self.parameters = list(stack.parameters())
+        self.clip = clip
+        """The largest gradient norm of a member; 0 = no clipping."""
+        self.adamw = torch.optim.AdamW(self.parameters, lr=0.0, weight_decay=0.0)
+        self.active: Bool[Tensor, " member"] = torch.ones(
+            len(stack.members), dtype=torch.bool, device=self.parameters[0].device
+        )
+        self.active[[i for i in range(len(stack.members)) if i not in stack.active]] = False
+
+    def step(self, loss: Float[Tensor, " member"], lr: float) -> Float[Tensor, " member"]:
+        """One step at a learning rate; returns each member's gradient norm before clipping.
+
+        A member whose loss or gradient is not finite is inactive from here on: it keeps the values that it has.
+        """
+        norm = torch.stack([_gradient(p).square().sum((-2, -1)) for p in self.parameters]).sum(0).sqrt()
+        self.active = self.active & norm.isfinite() & loss.isfinite()
+        # Like clip_grad_norm_, so that a step equals that of a member trained alone.
+        scale = (self.clip / (norm + 1e-6)).clamp(max=1.0) if self.clip else torch.ones_like(norm)
+        active = self.active[:, None, None]
+        for parameter in self.parameters:
+            # `where`, not a product: 0 x NaN is NaN.
+            parameter.grad = torch.where(active, _gradient(parameter) * scale[:, None, None], 0.0)
+            if momentum := self.adamw.state.get(parameter):
+                # With neither gradient nor momentum AdamW leaves a value where it is.
+                momentum["exp_avg"].masked_fill_(~active, 0.0)
+        self.adamw.param_groups[0]["lr"] = lr
+        self.adamw.step()
+        return norm
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self.adamw.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """First and second moments and the step count, by parameter number."""
+        tensors = {"active": self.active.clone()}
+        for number, parameter in enumerate(self.parameters):
+            for name, value in self.adamw.state.get(parameter, {}).items():
+                tensors[f"{number}.{name}"] = value.detach().clone()
+        return tensors
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `state` gave."""
+        device = self.parameters[0].device
+        self.active = tensors["active"].to(device)
+        for number, parameter in enumerate(self.parameters):
+            prefix = f"{number}."
+            # AdamW keeps its step count on the CPU.
+            self.adamw.state[parameter] = {
+                name.removeprefix(prefix): value.clone() if name.endswith(".step") else value.to(device, copy=True)
+                for name, value in tensors.items()
+                if name.startswith(prefix)
+            }
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad

@@ -1,0 +1,203 @@
+"""A posterior over adapters, through the members drawn from it: what answers questions."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kvorum.adapters import AdapterStack
+from kvorum.engine import BaseModel, Item, attached, build_pack, load_base, plan_packs, score_pack, verify_packed
+from kvorum.engine.score import Normalisation
+from kvorum.errors import KvorumError
+from kvorum.predictions import Predictions
+from kvorum.run import Run
+from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, encode, load_task
+
+# Tokens in a pass, by kind of device, where none are asked for: what fills the caches, and what memory carries.
+TOKEN_BUDGET = {"cpu": 512, "cuda": 8192}
+# Without a backward pass nothing is kept for one.
+INFERENCE_BUDGET_FACTOR = 4
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Posterior:
+    """A base model, the adapters of the members, and how questions are put to them."""
+
+    base: BaseModel
+    stack: AdapterStack
+    prompt: Prompt
+    normalisation: Normalisation = "sum"
+    """Text format only: a candidate's log-likelihood is the sum over its tokens, or their mean."""
+    token_budget: int | None = None
+    """Most tokens in a pass that keeps what a backward pass needs; None = by device."""
+    fitted_on: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
+    """Question and choices of what it was fitted on, where known."""
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Of the run: model, seed, epoch, ...; they go into every prediction's metadata."""
+
+    def predict(
+        self,
+        task: Task | Sequence[Question] | str | Path,
+        *,
+        limit: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Predictions:
+        """Every member's probabilities for the questions of a task's test split, or for given questions.
+
+        `limit` takes the first N. `progress` is told questions done and questions in all.
+        Members that diverged are left out.
+
+        Raises `KvorumError` for a question longer than the model's context, and if all members diverged.
+        """
+        task = load_task(task) if isinstance(task, str | Path) else task
+        questions = tuple(task.test if isinstance(task, Task) else task)[:limit]
+        if not questions:
+            raise KvorumError("there are no questions to answer")
+        encoded = encode(questions, self.prompt, self.base.tokenizer, max_length=self.base.max_length)
+        probs, rest = self._score(encoded, progress)
+        source = {"task": task.name, "split": task.test_split, "source": task.source} if isinstance(task, Task) else {}
+        seen = sum((q.question, q.choices) in self.fitted_on for q in questions)
+        return Predictions(
+            probs=probs,
+            rest=rest,
+            answers=np.array([-1 if q.answer is None else q.answer for q in questions], dtype=np.int64),
+            ids=tuple(q.id for q in questions),
+            subjects=tuple(q.subject for q in questions),
+            questions=tuple(q.question for q in questions),
+            choices=tuple(q.choices for q in questions),
+            facts=self.facts
+            | source
+            | {
+                "members": [self.stack.members[i] for i in self.stack.active],
+                "diverged": {str(member): why for member, why in self.stack.diverged.items()},
+                "answer_format": self.prompt.answer_format,
+                "normalisation": self.normalisation,
+                "trained_on": seen > 0,
+                "trained_on_questions": seen,
+            },
+        )
+
+    def ask(self, question: str, choices: Sequence[str], *, subject: str = "") -> Predictions:
+        """Every member's probabilities for one question: predictions with one example."""
+        return self.predict(
+            [Question(id="asked", question=question, choices=tuple(choices), answer=None, subject=subject)]
+        )
+
+    @torch.no_grad()
+    def _score(
+        self, encoded: Sequence[EncodedQuestion], progress: Callable[[int, int], None] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        active = self.stack.active
+        if not active:
+            raise KvorumError("every member diverged, so nothing can answer; fit again with a lower --lr")
+        # Before any fitting all members are the base model: one answer stands for all.
+        members = active[:1] if self.stack.untouched else active
+        width = max(len(q.candidates) for q in encoded)
+        probs = np.zeros((len(members), len(encoded), width))
+        rest = np.zeros((len(members), len(encoded)))
+        budget = INFERENCE_BUDGET_FACTOR * token_budget(self.base.device, self.token_budget)
+        # Alike lengths together, so that attention pads little; by index where lengths are equal, to be repeatable.
+        order = sorted(range(len(encoded)), key=lambda i: (Item(0, encoded[i]).tokens(), i))
+        per_member = [Item(0, encoded[i]) for i in order]
+        done = 0
+        with attached(self.base.model, self.stack.to(self.base.device)) as attachment:
+            for run in plan_packs(per_member, max(1, budget // len(members))):
+                rows = [order[i] for i in run]
+                for some in _members_within(members, sum(per_member[i].tokens() for i in run), budget):
+                    items = [Item(m, encoded[row]) for m in some for row in rows]
+                    scores = score_pack(
+                        attachment,
+                        build_pack(items),
+                        answer_format=self.prompt.answer_format,
+                        normalisation=self.normalisation,
+                    )
+                    first = members.index(some[0])
+                    here = slice(first, first + len(some)), rows
+                    p = scores.log_probs.double().exp().cpu().numpy().reshape(len(some), len(rows), -1)
+                    probs[here[0], rows, : p.shape[-1]] = p
+                    rest[here] = scores.rest.double().cpu().numpy().reshape(len(some), len(rows))
+                done += len(rows)
+                if progress:
+                    progress(done, len(encoded))
+        copies = len(active) // len(members)
+        return np.repeat(probs, copies, axis=0), np.repeat(rest, copies, axis=0)
+
+
+def _members_within(members: tuple[int, ...], tokens_each: int, budget: int) -> list[tuple[int, ...]]:
+    """The members in groups that fit into a pass; a single member's questions always make one."""
+    at_once = max(1, budget // tokens_each)
+    return [members[i : i + at_once] for i in range(0, len(members), at_once)]
+
+
+def token_budget(device: torch.device, asked: int | None) -> int:
+    """How many tokens go into a pass that keeps what a backward pass needs."""
+    return asked or TOKEN_BUDGET.get(device.type, TOKEN_BUDGET["cpu"])
+
+
+def load(run: str | Path | Run, epoch: int | str = "last", *, device: str = "auto") -> Posterior:
+    """The posterior of a run, after an epoch.
+
+    Raises `KvorumError` where there is no run or no such epoch, or where the base model is no longer the one that the
+    run was fitted on.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    (number,) = run.resolve_epochs(str(epoch))[-1:]
+    config = run.config
+    base = load_base(
+        config.model,
+        revision=config.revision,
+        device=device if device != "auto" else config.device,
+        dtype=config.dtype,
+        trust_remote_code=config.trust_remote_code,
+    )
+    if base.revision != run.facts.get("base_revision"):
+        raise KvorumError(
+            f"{run.path} was fitted on {config.model} {run.facts.get('base_revision')}, but what is there now is "
+            f"{base.revision or 'unknown'}"
+        )
+    verify_packed(base.model)
+    return from_run(run, base, AdapterStack.load(run.adapters_file(number)), number)
+
+
+def from_run(
+    run: Run,
+    base: BaseModel,
+    stack: AdapterStack,
+    epoch: int,
+    fitted_on: frozenset[tuple[str, tuple[str, ...]]] | None = None,
+) -> Posterior:
+    """The posterior of a run whose base model and stack are loaded already."""
+    config = run.config
+    if fitted_on is None:
+        fitted_on = _questions_fitted(run)
+    return Posterior(
+        base=base,
+        stack=stack,
+        prompt=Prompt(answer_format=config.answer_format, template=run.facts["prompt_template"], chat=config.chat),
+        normalisation=config.normalisation,
+        token_budget=config.token_budget,
+        fitted_on=fitted_on,
+        facts=prediction_facts(run.facts, epoch),
+    )
+
+
+def prediction_facts(facts: dict[str, Any], epoch: int | None) -> dict[str, Any]:
+    """What a prediction file says of the run that it comes from."""
+    names = ("kvorum", "model", "base_revision", "seed", "prompt_template", "chat")
+    return {name: facts.get(name) for name in names} | {"fitted_on": facts.get("task"), "epoch": epoch}
+
+
+def _questions_fitted(run: Run) -> frozenset[tuple[str, tuple[str, ...]]]:
+    config = run.config
+    try:
+        task = load_task(config.task, data_root=config.data_root, skip_bad_rows=config.skip_bad_rows)
+    except KvorumError as error:
+        log.warning("what the run was fitted on cannot be read again, so overlap with it goes unnoticed: %s", error)
+        return frozenset()
+    return frozenset((q.question, q.choices) for q in task.train[: config.train_limit])

@@ -1,0 +1,354 @@
+"""The seam: what an ensemble answered, as numpy arrays and as a Parquet file. Torch ends here."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int, Int64
+
+from kvorum import uncertainty
+from kvorum.errors import KvorumError, nearest
+from kvorum.files import atomic
+from kvorum.uncertainty.calibration import Scheme
+
+if TYPE_CHECKING:
+    import pyarrow
+
+UNKNOWN = -1
+TOLERANCE = 1e-4
+FACTS_KEY = b"kvorum"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Predictions:
+    """Every member's probabilities for every question of a task, and what follows from them.
+
+    Uncertainties are in nats and "higher = more uncertain". Whatever needs the right answer leaves out the questions
+    whose answer is unknown, and is nan where none is left. Raises KvorumError for arrays that do not fit together or
+    are no probabilities.
+    """
+
+    probs: Float64[np.ndarray, "member example candidate"]
+    """Of each candidate; 0 beyond the last candidate of a question that has fewer than others."""
+    rest: Float64[np.ndarray, "member example"]
+    """Probability on everything that is no candidate; 0 in text format."""
+    answers: Int64[np.ndarray, "example"]
+    """Index of the right candidate, -1 where it is unknown."""
+    ids: tuple[str, ...]
+    subjects: tuple[str, ...]
+    questions: tuple[str, ...]
+    choices: tuple[tuple[str, ...], ...]
+    facts: dict[str, Any]
+    """Where they come from (model, task, epoch, members, ...): anything JSON can hold."""
+
+    def __post_init__(self) -> None:
+        _check_shapes(self)
+        _check_values(self)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def members(self) -> int:
+        """How many members answered."""
+        return len(self.probs)
+
+    @cached_property
+    def mean(self) -> Float64[np.ndarray, "example candidate"]:
+        """The ensemble's distribution: the mean of the members' probabilities."""
+        return self.probs.mean(axis=0)
+
+    @cached_property
+    def mean_rest(self) -> Float64[np.ndarray, "example"]:
+        """The ensemble's probability on everything that is no candidate."""
+        return self.rest.mean(axis=0)
+
+    @cached_property
+    def predicted(self) -> Int64[np.ndarray, "example"]:
+        """The ensemble's answer: the candidate of the highest mean probability."""
+        return uncertainty.predicted(self.mean)
+
+    @cached_property
+    def labelled(self) -> Bool[np.ndarray, "example"]:
+        """Whether the right answer is known."""
+        return self.answers != UNKNOWN
+
+    @cached_property
+    def correct(self) -> Bool[np.ndarray, "example"]:
+        """Whether the ensemble's answer is the right one; false where that is unknown."""
+        return self.predicted == self.answers
+
+    @cached_property
+    def predictive_entropy(self) -> Float64[np.ndarray, "example"]:
+        """Total uncertainty."""
+        return uncertainty.predictive_entropy(self.probs, self.rest)
+
+    @cached_property
+    def expected_entropy(self) -> Float64[np.ndarray, "example"]:
+        """Aleatoric uncertainty: what the members themselves leave open."""
+        return uncertainty.expected_entropy(self.probs, self.rest)
+
+    @cached_property
+    def mutual_information(self) -> Float64[np.ndarray, "example"]:
+        """Epistemic uncertainty: what the members disagree on."""
+        return uncertainty.mutual_information(self.probs, self.rest)
+
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return _mean(self.correct[self.labelled])
+
+    def nll(self) -> float:
+        """Mean negative log-likelihood of the right answers, in nats."""
+        return _mean(uncertainty.nll(self.mean[self.labelled], self.answers[self.labelled]))
+
+    def brier(self) -> float:
+        """Mean Brier score, 0 to 2, over the candidates and the rest."""
+        known = self.labelled
+        return _mean(uncertainty.brier(self.mean[known], self.mean_rest[known], self.answers[known]))
+
+    def ece(self, bins: int = 10, scheme: Scheme = "width") -> float:
+        """Expected calibration error of the top candidate's probability, in bins of equal width or of equal mass."""
+        confidence = uncertainty.confidence(self.mean)
+        return uncertainty.ece(confidence[self.labelled], self.correct[self.labelled], bins=bins, scheme=scheme)
+
+    def select(
+        self,
+        *,
+        examples: Int[np.ndarray, "chosen"] | Bool[np.ndarray, "example"] | Sequence[int] | slice | None = None,
+        members: Int[np.ndarray, "chosen_members"] | Bool[np.ndarray, "member"] | Sequence[int] | slice | None = None,
+    ) -> "Predictions":
+        """Some of the questions, some of the members, in the order given: indices, a mask or a slice of each."""
+        rows = _chosen(examples, len(self), "examples")
+        voices = _chosen(members, self.members, "members")
+        facts = dict(self.facts)
+        if isinstance(numbers := facts.get("members"), list) and len(numbers) == self.members:
+            facts["members"] = [numbers[voice] for voice in voices]
+        return Predictions(
+            probs=self.probs[np.ix_(voices, rows)],
+            rest=self.rest[np.ix_(voices, rows)],
+            answers=self.answers[rows],
+            ids=tuple(self.ids[row] for row in rows),
+            subjects=tuple(self.subjects[row] for row in rows),
+            questions=tuple(self.questions[row] for row in rows),
+            choices=tuple(self.choices[row] for row in rows),
+            facts=facts,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write a Parquet file, a row a question, the facts as JSON under `kvorum` in its metadata.
+
+        The file appears whole or not at all. Raises KvorumError when there is no question, and for facts or texts
+        that no file can hold.
+        """
+        import pyarrow.parquet
+
+        if not len(self):
+            raise KvorumError(f"{path}: there is no question to save")
+        try:
+            facts = json.dumps(self.facts, ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError) as error:
+            raise KvorumError(f"{path}: the facts are not what JSON can hold: {error}") from error
+        try:
+            table = _table(self).replace_schema_metadata({FACTS_KEY: facts})
+        except UnicodeEncodeError as error:
+            raise KvorumError(f"{path}: a text is no valid Unicode: {error}") from error
+        with atomic(path) as beside:
+            pyarrow.parquet.write_table(table, beside, compression="zstd")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Predictions":
+        """Read what `save` wrote. Raises KvorumError, naming the file, for a damaged or foreign one."""
+        path = Path(path)
+        if not path.is_file():
+            raise KvorumError(f"{path}: there is no such file")
+        try:
+            return cls(**_fields(_read(path)))
+        except KvorumError as error:
+            raise KvorumError(f"{path}: {error}") from error
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _chosen(which: Any, size: int, axis: str) -> np.ndarray:
+    try:
+        return np.arange(size)[slice(None) if which is None else which]
+    except IndexError as error:
+        raise KvorumError(f"select({axis}=...): {error}; there are {size} {axis}") from error
+
+
+def _check_shapes(predictions: Predictions) -> None:
+    shape = predictions.probs.shape
+    if len(shape) != 3 or predictions.probs.dtype != np.float64:
+        raise KvorumError(
+            f"probs is {predictions.probs.dtype} of shape {shape}; expected float64 of (member, example, candidate)"
+        )
+    if shape[0] == 0:
+        raise KvorumError("probs holds no member; expected 1 or more")
+    for name, expected, dtype in (("rest", shape[:2], np.float64), ("answers", shape[1:2], np.int64)):
+        array = getattr(predictions, name)
+        if array.shape != expected or array.dtype != dtype:
+            raise KvorumError(
+                f"{name} is {array.dtype} of shape {array.shape}; expected {np.dtype(dtype)} of {expected}, "
+                f"because probs is of shape {shape}"
+            )
+    for name in ("ids", "subjects", "questions", "choices"):
+        found = len(getattr(predictions, name))
+        if found != shape[1]:
+            raise KvorumError(f"{name} holds {found} entries; expected {shape[1]}, one a question of probs")
+    for row, choices in enumerate(predictions.choices):
+        if not 1 <= len(choices) <= shape[2]:
+            raise KvorumError(f"{_row(predictions, row)} has {len(choices)} choices; expected 1 to {shape[2]}")
+
+
+def _check_values(predictions: Predictions) -> None:
+    probs, rest, answers = predictions.probs, predictions.rest, predictions.answers
+    counts = np.array([len(choices) for choices in predictions.choices], dtype=np.int64)
+    beyond = np.arange(probs.shape[2]) >= counts[:, None]
+    total = probs.sum(axis=2) + rest
+    # Written so that nan, of which no comparison holds, is found too.
+    impossible = ~((probs >= 0).all(axis=2) & (rest >= 0))
+    for wrong, say in (
+        (impossible, lambda m, n: f"probabilities {probs[m, n].tolist()} and rest {rest[m, n]}; expected 0 to 1"),
+        (
+            ~(np.abs(total - 1) <= TOLERANCE),
+            lambda m, n: f"probabilities that add up, with the rest, to {total[m, n]:.6g}; expected 1",
+        ),
+        (
+            ((probs != 0) & beyond).any(axis=2),
+            lambda m, n: f"a probability beyond its {counts[n]} choices; expected 0 there",
+        ),
+    ):
+        if wrong.any():
+            row, member = np.argwhere(wrong.T)[0]
+            raise KvorumError(f"{_row(predictions, row)}, member {member}: {say(member, row)}")
+    outside = np.flatnonzero((answers < UNKNOWN) | (answers >= counts))
+    if outside.size:
+        row = outside[0]
+        raise KvorumError(
+            f"{_row(predictions, row)}: the answer is {answers[row]}; expected 0 to {counts[row] - 1}, or none"
+        )
+
+
+def _row(predictions: Predictions, row: int) -> str:
+    return f"row {row + 1} (id '{predictions.ids[row]}')"
+
+
+def _schema() -> "pyarrow.Schema":
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("subject", pa.string(), nullable=False),
+            pa.field("question", pa.string(), nullable=False),
+            pa.field("choices", pa.list_(pa.string()), nullable=False),
+            pa.field("answer", pa.int64()),
+            pa.field("probs", pa.list_(pa.list_(pa.float64())), nullable=False),
+            pa.field("rest", pa.list_(pa.float64()), nullable=False),
+        ]
+    )
+
+
+def _table(predictions: Predictions) -> "pyarrow.Table":
+    """The lists of probs are built from offsets: a Python list a number would take minutes for a large ensemble."""
+    import pyarrow as pa
+
+    members, examples, candidates = predictions.probs.shape
+    counts = np.array([len(choices) for choices in predictions.choices])
+    real = np.broadcast_to(np.arange(candidates) < counts[:, None, None], (examples, members, candidates))
+    ends = np.concatenate([[0], np.cumsum(np.repeat(counts, members))])
+    per_question = pa.array(np.arange(examples + 1) * members, pa.int32())
+    numbers = pa.array(predictions.probs.transpose(1, 0, 2)[real])
+    probs = pa.ListArray.from_arrays(per_question, pa.ListArray.from_arrays(pa.array(ends, pa.int32()), numbers))
+    rest = pa.ListArray.from_arrays(per_question, pa.array(predictions.rest.T.ravel()))
+    columns = [
+        pa.array(predictions.ids, pa.string()),
+        pa.array(predictions.subjects, pa.string()),
+        pa.array(predictions.questions, pa.string()),
+        pa.array([list(choices) for choices in predictions.choices], pa.list_(pa.string())),
+        pa.array(predictions.answers, mask=~predictions.labelled),
+        probs,
+        rest,
+    ]
+    return pa.Table.from_arrays(columns, schema=_schema())
+
+
+def _read(path: Path) -> "pyarrow.Table":
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    schema = _schema()
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            present = file.schema_arrow.names
+            for name in schema.names:
+                if name not in present:
+                    raise KvorumError(f"there is no column '{name}'{nearest(name, present)}")
+            table = file.read(columns=schema.names).select(schema.names)
+        for name in schema.names:
+            if name != "answer" and table[name].null_count:
+                row = table[name].is_null().to_pylist().index(True)
+                raise KvorumError(f"row {row + 1}: '{name}' is null")
+        return table.cast(schema.with_metadata(table.schema.metadata))
+    except (pa.ArrowException, OSError) as error:
+        raise KvorumError(f"this is no file of predictions, or a damaged one ({error})") from error
+
+
+def _fields(table: "pyarrow.Table") -> dict[str, Any]:
+    if not len(table):
+        raise KvorumError("there is no question in it")
+    choices = tuple(tuple(row) for row in table["choices"].to_pylist())
+    counts = np.array([len(row) for row in choices])
+    rest = table["rest"].combine_chunks()
+    per_question = table["probs"].combine_chunks()
+    members = len(rest[0])
+    _check_lengths(rest.value_lengths().to_numpy(), np.full(len(table), members), "rest", "members, as in row 1")
+    _check_lengths(
+        per_question.value_lengths().to_numpy(), np.full(len(table), members), "probs", "members, as in rest"
+    )
+    per_member = per_question.flatten()
+    lengths = per_member.value_lengths()
+    if lengths.null_count:
+        raise KvorumError(f"row {lengths.is_null().to_pylist().index(True) // members + 1}: 'probs' holds a null")
+    _check_lengths(lengths.to_numpy(), np.repeat(counts, members), "probs", "choices", members)
+
+    real = np.broadcast_to(np.arange(counts.max()) < counts[:, None, None], (len(counts), members, counts.max()))
+    probs = np.zeros(real.shape)
+    probs[real] = per_member.flatten().to_numpy(zero_copy_only=False)
+    return {
+        "probs": np.ascontiguousarray(probs.transpose(1, 0, 2)),
+        "rest": np.ascontiguousarray(rest.flatten().to_numpy(zero_copy_only=False).reshape(-1, members).T),
+        "answers": table["answer"].fill_null(UNKNOWN).to_numpy(),
+        "ids": tuple(table["id"].to_pylist()),
+        "subjects": tuple(table["subject"].to_pylist()),
+        "questions": tuple(table["question"].to_pylist()),
+        "choices": choices,
+        "facts": _facts(table),
+    }
+
+
+def _check_lengths(found: np.ndarray, expected: np.ndarray, name: str, what: str, lists_a_row: int = 1) -> None:
+    wrong = np.flatnonzero(found != expected)
+    if wrong.size:
+        first = wrong[0]
+        row = first // lists_a_row + 1
+        raise KvorumError(f"row {row}: '{name}' holds {found[first]} numbers; expected {expected[first]} ({what})")
+
+
+def _facts(table: "pyarrow.Table") -> dict[str, Any]:
+    stored = (table.schema.metadata or {}).get(FACTS_KEY)
+    if stored is None:
+        raise KvorumError("its metadata has no 'kvorum' entry; expected a file that kvorum wrote")
+    try:
+        facts = json.loads(stored)
+    except (ValueError, RecursionError) as error:
+        raise KvorumError(f"the 'kvorum' entry of its metadata is no JSON ({error})") from error
+    if not isinstance(facts, dict):
+        raise KvorumError(f"the 'kvorum' entry of its metadata is a {type(facts).__name__}; expected an object")
+    return facts

@@ -1,0 +1,16 @@
+"""What one sees of a run: its figures, its tables of numbers, and one page that holds them all."""
+
+from pathlib import Path
+
+from kvorum.run import Run
+
+
+def write(run: Run) -> Path:
+    """Write a run's report: `report/index.html`, which holds everything, and its figures beside it as SVG and PNG.
+
+    Returns the path of the page.
+    """
+    # matplotlib takes long to import, and the tables, which this package has as well, must come at once.
+    from kvorum.report.page import write as write_page
+
+    return write_page(run)

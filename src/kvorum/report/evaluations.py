@@ -1,0 +1,84 @@
+"""What a run knows of every task at every epoch, read once for the whole report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from kvorum.predictions import Predictions
+from kvorum.run import Run
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """A task as the ensemble answered it after an epoch."""
+
+    task: str
+    epoch: int
+    in_domain: bool
+    predictions: Predictions
+    numbers: dict[str, Any]
+    """What `kvorum.uncertainty.summarize` says of the predictions."""
+
+    @property
+    def title(self) -> str:
+        """The task's name, marked when it is the one fitted on."""
+        return f"{self.task} (in domain)" if self.in_domain else self.task
+
+    @property
+    def fitted_on_itself(self) -> bool:
+        """Whether the questions are those the members were fitted on."""
+        return bool(self.predictions.facts.get("trained_on", False))
+
+    @property
+    def members(self) -> list[int]:
+        """The members' numbers, in the order of the predictions; one that diverged is missing."""
+        return [int(member) for member in self.predictions.facts.get("members", range(len(self.predictions.probs)))]
+
+    @cached_property
+    def correct(self) -> Bool[np.ndarray, " example"]:
+        """Whether the ensemble's answer is the known right one; False where none is known."""
+        return self.predictions.correct & self.predictions.labelled
+
+    @cached_property
+    def wrong(self) -> Bool[np.ndarray, " example"]:
+        """Whether the ensemble's answer is not the known right one; False where none is known."""
+        return ~self.predictions.correct & self.predictions.labelled
+
+    @cached_property
+    def chance(self) -> float:
+        """The accuracy that guessing has; nan where no answer is known."""
+        labelled = np.flatnonzero(self.predictions.labelled)
+        if not len(labelled):
+            return float("nan")
+        return float(np.mean([1 / len(self.predictions.choices[example]) for example in labelled]))
+
+
+def read_evaluations(run: Run) -> list[Evaluation]:
+    """Every task at every saved epoch: the task fitted on first, then the others; each by rising epoch."""
+    # The setting may be a file's path; its task is named by the file's stem.
+    fitted = run.facts.get("task", run.config.task)
+    found = [
+        Evaluation(
+            task=task,
+            epoch=epoch,
+            in_domain=task == fitted,
+            predictions=run.predictions(epoch, task),
+            numbers=run.numbers(epoch, task),
+        )
+        for epoch in run.epochs
+        for task in run.tasks(epoch)
+    ]
+    order = list(dict.fromkeys(evaluation.task for evaluation in sorted(found, key=lambda each: not each.in_domain)))
+    return sorted(found, key=lambda each: (order.index(each.task), each.epoch))
+
+
+def by_task(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
+    """Evaluations grouped by task, in the order in which tasks first come."""
+    groups: dict[str, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        groups.setdefault(evaluation.task, []).append(evaluation)
+    return list(groups.values())

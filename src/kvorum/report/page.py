@@ -1,0 +1,218 @@
+"""The page: everything of a run in one HTML file that needs no network."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from kvorum.files import atomic
+from kvorum.report.embed import embed, safe_json
+from kvorum.report.evaluations import Evaluation, by_task, read_evaluations
+from kvorum.report.figures import draw_figures
+from kvorum.report.palette import DARK, LIGHT, css_variables
+from kvorum.report.sheet import save
+from kvorum.report.tables import Cell, Row, columns_of, groups_of, table_of
+from kvorum.report.words import GLOSSARY, READING, TABLES
+from kvorum.run import Run
+
+HERE = Path(__file__).parent
+
+
+def write(run: Run) -> Path:
+    """Write a run's report: `index.html`, which holds everything, and its figures beside it as SVG and PNG.
+
+    Returns the path of the page.
+    """
+    evaluations = read_evaluations(run)
+    folder = run.path / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = [
+        {
+            "stem": figure.stem,
+            "number": figure.stem.rpartition("-")[2],
+            "title": figure.title,
+            "note": figure.note,
+            "reading": READING[figure.stem],
+            "columns": figure.columns,
+            "svg": save(folder, figure.stem, figure.sheet),
+        }
+        for figure in draw_figures(evaluations)
+    ]
+    page = folder / "index.html"
+    with atomic(page) as path:
+        path.write_text(_html(run, evaluations, figures), encoding="utf-8")
+    return page
+
+
+def _html(run: Run, evaluations: Sequence[Evaluation], figures: Sequence[Mapping[str, Any]]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    rows = table_of(evaluations)
+    return environment.get_template("page.html.jinja").render(
+        task=_task(run),
+        model=run.config.model,
+        version=metadata.version("kvorum"),
+        light=css_variables(LIGHT),
+        dark=css_variables(DARK),
+        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
+        sections=_sections(evaluations),
+        lead=_lead(run, evaluations),
+        notices=_notices(run, evaluations),
+        glance=_glance(evaluations),
+        essentials=_essentials(run, evaluations),
+        settings=_settings(run),
+        template=run.facts.get("prompt_template", ""),
+        figures=figures,
+        tables=[_table(key, title, hint, rows) for key, title, hint in TABLES],
+        glossary=GLOSSARY,
+        data=[(name, safe_json(block)) for name, block in embed(evaluations).items()] if evaluations else [],
+    )
+
+
+def _task(run: Run) -> str:
+    return str(run.facts.get("task", run.config.task))
+
+
+def _sections(evaluations: Sequence[Evaluation]) -> list[tuple[str, str]]:
+    found = [("run", "What was run"), ("words", "What the words mean")]
+    if evaluations:
+        found[:0] = [("glance", "At a glance")]
+        found[2:2] = [("figures", "Figures"), ("numbers", "Numbers"), ("questions", "Questions")]
+    return found
+
+
+def _lead(run: Run, evaluations: Sequence[Evaluation]) -> str:
+    members = run.config.members
+    words = f"{_count(members, 'LoRA adapter')} on one frozen base model"
+    if evaluations:
+        tasks, epochs = by_task(evaluations), sorted({evaluation.epoch for evaluation in evaluations})
+        span = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"
+        words += f", scored on {_count(len(tasks), 'task')} at {span}"
+    return f"{words}. Where the members agree, the ensemble is sure of what it learned; where they differ, it is guessing."
+
+
+def _notices(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
+    found = [
+        f"{task[0].task} was evaluated on the questions that the members were fitted on: its numbers say how well they "
+        "remember, not how they do on new questions."
+        for task in by_task(evaluations)
+        if any(evaluation.fitted_on_itself for evaluation in task)
+    ]
+    return found + [f"{left_out} Its answers count in nothing from then on." for left_out in _left_out(run, evaluations)]
+
+
+def _left_out(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
+    """A sentence a member that diverged: one that the predictions of an epoch no longer have."""
+    first: dict[int, int] = {}
+    for evaluation in sorted(evaluations, key=lambda each: each.epoch):
+        for member in set(range(run.config.members)) - set(evaluation.members):
+            first.setdefault(member, evaluation.epoch)
+    return [f"Member {member} diverged and is left out from epoch {epoch} on." for member, epoch in sorted(first.items())]
+
+
+def _glance(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
+    lines = []
+    for task in by_task(evaluations):
+        ends = [task[0], task[-1]] if len(task) > 1 else [task[-1]]
+        changes = [
+            (cells[0] if len(cells) > 1 else None, cells[-1]) for cells in zip(*map(_headline, ends), strict=True)
+        ]
+        lines.append(
+            {
+                "title": task[0].title,
+                "epochs": " → ".join(str(evaluation.epoch) for evaluation in ends),
+                "questions": f"{len(task[-1].predictions):,}",
+                "changes": changes,
+            }
+        )
+    return lines
+
+
+def _headline(evaluation: Evaluation) -> list[str]:
+    numbers = evaluation.numbers
+    found = [numbers["ensemble"][key] for key in ("accuracy", "nll", "ece")]
+    found += [numbers[key]["all"]["mean"] for key in ("predictive_entropy", "mutual_information")]
+    return [Cell.of(interval).text for interval in found]
+
+
+def _essentials(run: Run, evaluations: Sequence[Evaluation]) -> list[tuple[str, str]]:
+    config = run.config
+    tasks = [task[-1] for task in by_task(evaluations)]
+    left_out = _left_out(run, evaluations)
+    return [
+        ("base model", config.model),
+        ("fitted on", _task(run)),
+        ("evaluated on", "\n".join(f"{each.task} ({_count(len(each.predictions), 'question')})" for each in tasks) or "–"),
+        ("members", f"{config.members}" + (f", {len(left_out)} left out" if left_out else "")),
+        ("members left out", "\n".join(left_out) or "none"),
+        ("adapter", f"rank {config.rank}, alpha {config.alpha:g}, {', '.join(config.targets)}"),
+        ("prior", config.prior if config.prior == "none" else f"{config.prior}, l2 {config.l2:g}"),
+        ("fitting", f"{_count(config.epochs, 'epoch')}, batches of {config.batch_size}, learning rate {config.lr:g}"),
+        ("answer format", config.answer_format),
+        ("seed", str(config.seed)),
+    ]
+
+
+def _settings(run: Run) -> list[tuple[str, str]]:
+    facts = {name: value for name, value in run.facts.items() if name != "prompt_template"}
+    found = {**_flat(run.config.as_dict()), **{f"found: {name}": value for name, value in _flat(facts).items()}}
+    return [(name.replace("_", " "), value) for name, value in found.items()]
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
+    """Nested mappings as one, names joined by a blank; lists and tuples as words."""
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        name = f"{above}{name}"
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{name} ")
+        elif isinstance(value, list | tuple):
+            found[name] = ", ".join(map(str, value)) or "–"
+        else:
+            found[name] = "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+    return found
+
+
+def _table(key: str, title: str, hint: str, rows: Sequence[Row]) -> dict[str, Any]:
+    columns = columns_of(key)
+    firsts: dict[str, str] = {}
+    tasks: dict[str, list[Row]] = {}
+    for column in columns:
+        firsts.setdefault(column.group, column.key)
+    for row in rows:
+        tasks.setdefault(row.task, []).append(row)
+    return {
+        "key": key,
+        "title": title,
+        "hint": hint,
+        "columns": columns,
+        "groups": groups_of(columns),
+        "firsts": set(firsts.values()),
+        "better": {column.group: column.better for column in columns},
+        "tasks": [(_heading(of), of) for of in tasks.values()],
+    }
+
+
+def _heading(rows: Sequence[Row]) -> str:
+    last = rows[-1]
+    words = f"{last.task} (in domain)" if last.in_domain else last.task
+    words += f": {_count(last.questions, 'question')}"
+    if last.labelled != last.questions:
+        words += f", {last.labelled:,} with a known answer"
+    return words + (", fitted on these" if last.fitted_on_itself else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

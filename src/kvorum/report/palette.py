@@ -1,0 +1,52 @@
+"""The colours of the report, once for light surroundings and once for dark ones."""
+
+LIGHT = {
+    "paper": "#ffffff",
+    "panel": "#f5f7f9",
+    "ink": "#1b2330",
+    "muted": "#586374",
+    "grid": "#dde2e8",
+    "frame": "#b6bfca",
+    "heat-1": "#cfe0f1",
+    "heat-2": "#a9c8e4",
+    "heat-3": "#7facd5",
+    "heat-4": "#578fc2",
+    "heat-5": "#3772ab",
+    "heat-6": "#20558c",
+    "heat-7": "#0d3866",
+    "mean": "#d3222a",
+    "median": "#17913f",
+    "halo": "#fffffe",
+    "ensemble": "#1a5ba6",
+    "member": "#e3a45c",
+    "average": "#a8560f",
+}
+
+DARK = {
+    "paper": "#161c24",
+    "panel": "#1c242e",
+    "ink": "#e6ebf1",
+    "muted": "#9aa7b6",
+    "grid": "#2c3744",
+    "frame": "#4a5868",
+    "heat-1": "#23415f",
+    "heat-2": "#2b5581",
+    "heat-3": "#396fa4",
+    "heat-4": "#518bc3",
+    "heat-5": "#79a9da",
+    "heat-6": "#a9c9ea",
+    "heat-7": "#dfecf9",
+    "mean": "#ff5f57",
+    "median": "#3fd67a",
+    "halo": "#0b0f14",
+    "ensemble": "#6db3f5",
+    "member": "#8f6534",
+    "average": "#f0a95c",
+}
+
+HEAT = tuple(f"heat-{step}" for step in range(1, 8))
+
+
+def css_variables(colours: dict[str, str]) -> str:
+    """CSS declarations `--fig-NAME: COLOUR;` for a palette."""
+    return " ".join(f"--fig-{name}: {colour};" for name, colour in colours.items())

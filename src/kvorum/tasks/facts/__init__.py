@@ -1,0 +1,144 @@
+"""Built-in tasks of plain facts, made from small tables in this package, so that a trial needs no data set.
+
+Nothing is drawn from a random generator: every choice follows from hashes of names, so that a task is the same on
+every machine and version, and one more row in a table moves no other question's choices.
+"""
+
+import csv
+import functools
+import hashlib
+import importlib.resources
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from kvorum.tasks.question import Question, Task
+
+WRONG_CHOICES = 3
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """Something to ask about one entity; the entities of a task are what is split into train and test."""
+
+    entity: str
+    question: str
+    answer: str
+    near: tuple[str, ...]
+    """Wrong answers that one may take for the right one."""
+    far: tuple[str, ...] = ()
+    """More wrong answers, used where there are too few near ones."""
+
+
+def _table(name: str) -> list[dict[str, str]]:
+    text = (importlib.resources.files(__name__) / f"{name}.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def _capitals() -> list[Fact]:
+    """Capitals among other big cities of the same country, all spelled without accents so that these tell nothing."""
+    rows = _table("capitals")
+    capitals = tuple(row["capital"] for row in rows)
+    return [
+        Fact(
+            entity=row["country"],
+            question=f"What is the capital of {row['country']}?",
+            answer=row["capital"],
+            near=tuple(row["other cities"].split(";")),
+            far=capitals,
+        )
+        for row in rows
+    ]
+
+
+def _elements() -> list[Fact]:
+    """Symbols of the chemical elements among others that begin as the symbol or as the name does."""
+    rows = _table("elements")
+    symbols = tuple(row["symbol"] for row in rows)
+    return [
+        Fact(
+            entity=row["name"],
+            question=f"What is the chemical symbol of {row['name']}?",
+            answer=row["symbol"],
+            near=tuple(symbol for symbol in symbols if symbol[0] in (row["symbol"][0], row["name"][0].upper())),
+            far=symbols,
+        )
+        for row in rows
+    ]
+
+
+def _opposites() -> list[Fact]:
+    """Opposites among words that are related to the one asked about."""
+    return [
+        Fact(
+            entity=row["word"],
+            question=f"What is the opposite of {row['word']}?",
+            answer=row["opposite"],
+            near=tuple(row["related words"].split(";")),
+        )
+        for row in _table("opposites")
+    ]
+
+
+def _sums() -> list[Fact]:
+    """Sums of two numbers of two digits among results that a slip would give."""
+    pairs = [(first, second) for first in range(11, 100) for second in range(first + 1, 100)]
+    slips = (-20, -11, -10, -9, -2, -1, 1, 2, 9, 10, 11, 20)
+    facts = []
+    for pair in _in_order_of_hash("sums", pairs)[:150]:
+        first, second = _in_order_of_hash("sums, which comes first", pair)
+        facts.append(
+            Fact(
+                entity=f"{first} + {second}",
+                question=f"What is {first} + {second}?",
+                answer=str(first + second),
+                near=tuple(str(first + second + slip) for slip in slips),
+            )
+        )
+    return facts
+
+
+FACTS: Mapping[str, Callable[[], list[Fact]]] = {
+    "facts_capitals": _capitals,
+    "facts_elements": _elements,
+    "facts_opposites": _opposites,
+    "facts_sums": _sums,
+}
+
+
+@functools.cache
+def load_facts(name: str) -> Task:
+    """A task of `FACTS`: two thirds of the entities are its train split, the others its test split."""
+    facts = _in_order_of_hash(name, FACTS[name](), lambda fact: fact.entity)
+    questions = tuple(_question(name, fact) for fact in facts)
+    tests = round(len(questions) / 3)
+    return Task(
+        name=name,
+        train=questions[tests:],
+        test=questions[:tests],
+        train_split="train",
+        test_split="test",
+        source="built-in",
+    )
+
+
+def _question(name: str, fact: Fact) -> Question:
+    wrong: list[str] = []
+    for pool in (fact.near, fact.far):
+        fitting = [choice for choice in pool if choice != fact.answer and choice not in wrong]
+        wrong += _in_order_of_hash(f"{name}, wrong for {fact.entity}", fitting)[: WRONG_CHOICES - len(wrong)]
+    choices = _in_order_of_hash(f"{name}, order for {fact.entity}", [fact.answer, *wrong])
+    subject = name.removeprefix("facts_")
+    return Question(
+        id=f"{subject}/{fact.entity}",
+        question=fact.question,
+        choices=tuple(choices),
+        answer=choices.index(fact.answer),
+        subject=subject,
+    )
+
+
+def _in_order_of_hash(salt: str, items: Iterable[Item], key: Callable[[Item], object] = str) -> list[Item]:
+    return sorted(items, key=lambda item: hashlib.sha256(f"{salt}: {key(item)}".encode()).digest())

@@ -1,0 +1,87 @@
+"""How far a number would move with other questions: percentile intervals of the bootstrap over questions.
+
+The members are held fixed: an interval says nothing about how another ensemble would have come out.
+
+A resample is never laid out; it is a count a question of how often it was drawn. A statistic takes the counts of many
+resamples at once, and its value on the questions themselves is its value where every count is 1.
+
+Efron, "Bootstrap methods: another look at the jackknife", 1979.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypedDict
+
+import numpy as np
+from jaxtyping import Float64
+
+from kvorum.errors import KvorumError
+
+LEVEL = 0.95
+COUNTS_BYTES = 8 * 2**20
+"""Of one chunk of counts; the statistics need a few times as much beside it."""
+
+Statistics = Callable[[Float64[np.ndarray, "resample example"]], Mapping[str, Float64[np.ndarray, "resample"]]]
+
+
+class Interval(TypedDict):
+    """A number and its 95% interval; None where it is not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+def bootstrap(
+    statistics: Statistics, strata: Sequence[int], *, resamples: int = 1000, seed: int = 0
+) -> dict[str, Interval]:
+    """The value of each statistic with its 95% percentile interval.
+
+    `strata` are the sizes of the groups of questions that are resampled each for itself, laid end to end in the counts:
+    one number for one task. Resamples in which a statistic is nan (no wrong answer among them) are left out of its
+    interval. The same seed gives the same intervals.
+    """
+    if resamples < 1:
+        raise KvorumError(f"resamples is {resamples}; expected 1 or more")
+    values = statistics(np.ones((1, sum(strata))))
+    chunks = [statistics(counts) for counts in resampled_counts(strata, resamples=resamples, seed=seed)]
+    return {
+        name: _interval(float(value[0]), np.concatenate([chunk[name] for chunk in chunks]))
+        for name, value in values.items()
+    }
+
+
+def resampled_counts(
+    strata: Sequence[int], *, resamples: int, seed: int
+) -> Iterator[Float64[np.ndarray, "resample example"]]:
+    """How often each question was drawn, for some resamples at a time; the split into chunks changes no number."""
+    generators = [np.random.default_rng((seed, stratum)) for stratum in range(len(strata))]
+    at_once = max(1, COUNTS_BYTES // (8 * max(1, sum(strata))))
+    for start in range(0, resamples, at_once):
+        rows = min(at_once, resamples - start)
+        drawn = [_draw(rows, size, generator) for size, generator in zip(strata, generators, strict=True)]
+        yield np.concatenate(drawn, axis=1)
+
+
+def resampled_means(
+    values: Float64[np.ndarray, "example quantity"], counts: Float64[np.ndarray, "resample example"]
+) -> Float64[np.ndarray, "resample quantity"]:
+    """The mean of each quantity in each resample, given how often each question is in it; nan for an empty one."""
+    with np.errstate(invalid="ignore"):
+        return counts @ values / counts.sum(axis=1, keepdims=True)
+
+
+def _draw(rows: int, size: int, generator: np.random.Generator) -> Float64[np.ndarray, "resample example"]:
+    if not size:
+        return np.zeros((rows, 0))
+    drawn = generator.integers(size, size=(rows, size))
+    drawn += np.arange(rows)[:, None] * size
+    return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
+
+
+def _interval(value: float, resampled: Float64[np.ndarray, "resample"]) -> Interval:
+    defined = resampled[~np.isnan(resampled)]
+    if np.isnan(value) or not len(defined):
+        return Interval(value=None if np.isnan(value) else value, low=None, high=None)
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return Interval(value=value, low=float(low), high=float(high))

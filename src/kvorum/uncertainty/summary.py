@@ -1,0 +1,160 @@
+"""Every number of one task's predictions, with intervals, as a dict that JSON can hold."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int
+
+from kvorum.uncertainty.bootstrap import Interval, bootstrap, resampled_means
+from kvorum.uncertainty.calibration import confidence, resampled_ece
+from kvorum.uncertainty.entropy import expected_entropy, mutual_information, predictive_entropy
+from kvorum.uncertainty.ranking import resampled_auroc
+from kvorum.uncertainty.scores import brier, correct, nll
+
+METRICS = ("accuracy", "nll", "brier", "ece", "ece_mass")
+RANKING = ("predictive_entropy", "mutual_information")
+
+
+class HasUncertainty(Protocol):
+    """What `separation` asks of a task's questions; `Predictions` has it."""
+
+    @property
+    def predictive_entropy(self) -> Float64[np.ndarray, "example"]:
+        """Total uncertainty, in nats."""
+        ...
+
+    @property
+    def mutual_information(self) -> Float64[np.ndarray, "example"]:
+        """Epistemic uncertainty, in nats."""
+        ...
+
+
+def summarize(
+    probs: Float[np.ndarray, "member example candidate"],
+    rest: Float[np.ndarray, "member example"],
+    answers: Int[np.ndarray, "example"],
+    *,
+    bins: int = 10,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Scores of the ensemble and averaged over its members, uncertainties of right and of wrong answers, AUROCs.
+
+    A number comes as `{"value", "low", "high"}` with its 95% bootstrap interval over questions, each None where it is
+    not defined; medians and the members' own scores come alone. Entropies and NLL are in nats. An answer below 0 is
+    unknown: its question counts in the uncertainties of `all` and nowhere else.
+    """
+    labelled = answers >= 0
+    voices = [_Voice.of(p, r, answers[labelled]) for p, r in zip(probs[:, labelled], rest[:, labelled], strict=True)]
+    ensemble = _Voice.of(_mean(probs[:, labelled]), _mean(rest[:, labelled]), answers[labelled])
+    right = np.zeros(len(answers), bool)
+    right[labelled] = ensemble.correct
+    groups = {"all": np.ones(len(answers), bool), "correct": right, "wrong": labelled & ~right}
+    uncertainties = {
+        "predictive_entropy": predictive_entropy(probs, rest),
+        "expected_entropy": expected_entropy(probs, rest),
+        "mutual_information": mutual_information(probs, rest),
+    }
+
+    def statistics(counts: Float64[np.ndarray, "resample example"]) -> dict[str, Float64[np.ndarray, "resample"]]:
+        known = counts[:, labelled]
+        found = {f"ensemble/{metric}": values for metric, values in ensemble.resampled(known, bins).items()}
+        alone = [voice.resampled(known, bins) for voice in voices]
+        found |= {f"members/{metric}": np.mean([each[metric] for each in alone], axis=0) for metric in METRICS}
+        for group, rows in groups.items():
+            means = resampled_means(np.stack(list(uncertainties.values()), axis=1)[rows], counts[:, rows])
+            found |= {f"{name}/{group}": means[:, column] for column, name in enumerate(uncertainties)}
+        for name in RANKING:
+            found[f"wrong/{name}"] = resampled_auroc(uncertainties[name][labelled], ~ensemble.correct, known)
+        return found
+
+    found = bootstrap(statistics, [len(answers)], resamples=resamples, seed=seed)
+    once = np.ones((1, int(labelled.sum())))
+    alone = [voice.resampled(once, bins) for voice in voices]
+    return {
+        "questions": len(answers),
+        "labelled": int(labelled.sum()),
+        "members": len(probs),
+        "ensemble": {metric: found[f"ensemble/{metric}"] for metric in METRICS},
+        "member_average": {
+            metric: {**found[f"members/{metric}"], "per_member": [_jsonable(each[metric][0]) for each in alone]}
+            for metric in METRICS
+        },
+        **{
+            name: {group: _group(found[f"{name}/{group}"], values[rows]) for group, rows in groups.items()}
+            for name, values in uncertainties.items()
+        },
+        "wrong_auroc": {name: found[f"wrong/{name}"] for name in RANKING},
+    }
+
+
+def separation(
+    in_domain: HasUncertainty, other: HasUncertainty, *, resamples: int = 1000, seed: int = 0
+) -> dict[str, Interval]:
+    """AUROC of entropy and of mutual information for telling another task's questions from those in domain.
+
+    Above 0.5 the other task's questions are the more uncertain ones. Both tasks are resampled, each for itself.
+    """
+    sizes = [len(in_domain.predictive_entropy), len(other.predictive_entropy)]
+    is_other = np.repeat([False, True], sizes)
+    scores = {name: np.concatenate([getattr(in_domain, name), getattr(other, name)]) for name in RANKING}
+    return bootstrap(
+        lambda counts: {name: resampled_auroc(score, is_other, counts) for name, score in scores.items()},
+        sizes,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Voice:
+    """One distribution a question, the ensemble's or a member's, scored against the right answers."""
+
+    correct: Bool[np.ndarray, "example"]
+    confidence: Float64[np.ndarray, "example"]
+    nll: Float64[np.ndarray, "example"]
+    brier: Float64[np.ndarray, "example"]
+
+    @classmethod
+    def of(
+        cls,
+        probs: Float[np.ndarray, "example candidate"],
+        rest: Float[np.ndarray, "example"],
+        answers: Int[np.ndarray, "example"],
+    ) -> "_Voice":
+        return cls(
+            correct=correct(probs, answers),
+            confidence=confidence(probs),
+            nll=nll(probs, answers),
+            brier=brier(probs, rest, answers),
+        )
+
+    def resampled(
+        self, counts: Float64[np.ndarray, "resample example"], bins: int
+    ) -> dict[str, Float64[np.ndarray, "resample"]]:
+        """Every metric of each resample, given how often each question is in it."""
+        means = resampled_means(np.stack([self.correct, self.nll, self.brier], axis=1), counts)
+        return {
+            "accuracy": means[:, 0],
+            "nll": means[:, 1],
+            "brier": means[:, 2],
+            "ece": resampled_ece(self.confidence, self.correct, counts, bins=bins, scheme="width"),
+            "ece_mass": resampled_ece(self.confidence, self.correct, counts, bins=bins, scheme="mass"),
+        }
+
+
+def _mean(members: Float[np.ndarray, "member *axes"]) -> Float64[np.ndarray, "*axes"]:
+    return members.mean(axis=0, dtype=np.float64)
+
+
+def _group(mean: Interval, values: Float64[np.ndarray, "chosen"]) -> dict[str, Any]:
+    return {
+        "mean": mean,
+        "median": float(np.median(values)) if len(values) else None,
+        "questions": len(values),
+    }
+
+
+def _jsonable(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
