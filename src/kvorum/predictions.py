@@ -118,8 +118,8 @@ class Predictions:
     def select(
         self,
         *,
-        examples: Int[np.ndarray, "chosen"] | Bool[np.ndarray, "example"] | Sequence[int] | slice | None = None,
-        members: Int[np.ndarray, "chosen_members"] | Bool[np.ndarray, "member"] | Sequence[int] | slice | None = None,
+        examples: Sequence[int] | Int[np.ndarray, "chosen"] | Bool[np.ndarray, "example"] | slice = slice(None),
+        members: Sequence[int] | Int[np.ndarray, "voice"] | Bool[np.ndarray, "member"] | slice = slice(None),
     ) -> "Predictions":
         """Some of the questions, some of the members, in the order given: indices, a mask or a slice of each."""
         rows = _chosen(examples, len(self), "examples")
@@ -157,7 +157,7 @@ class Predictions:
         except UnicodeEncodeError as error:
             raise KvorumError(f"{path}: a text is no valid Unicode: {error}") from error
         with atomic(path) as beside:
-            pyarrow.parquet.write_table(table, beside, compression="zstd")
+            pyarrow.parquet.write_table(table, beside, compression="zstd", write_page_checksum=True)
 
     @classmethod
     def load(cls, path: str | Path) -> "Predictions":
@@ -175,9 +175,11 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def _chosen(which: Any, size: int, axis: str) -> np.ndarray:
+def _chosen(which: Sequence[int] | np.ndarray | slice, size: int, axis: str) -> np.ndarray:
+    if not isinstance(which, slice):
+        which = np.asarray(which) if len(which) else np.zeros(0, np.int64)
     try:
-        return np.arange(size)[slice(None) if which is None else which]
+        return np.arange(size)[which]
     except IndexError as error:
         raise KvorumError(f"select({axis}=...): {error}; there are {size} {axis}") from error
 
@@ -210,28 +212,25 @@ def _check_values(predictions: Predictions) -> None:
     probs, rest, answers = predictions.probs, predictions.rest, predictions.answers
     counts = np.array([len(choices) for choices in predictions.choices], dtype=np.int64)
     beyond = np.arange(probs.shape[2]) >= counts[:, None]
-    total = probs.sum(axis=2) + rest
-    # Written so that nan, of which no comparison holds, is found too.
-    impossible = ~((probs >= 0).all(axis=2) & (rest >= 0))
-    for wrong, say in (
-        (impossible, lambda m, n: f"probabilities {probs[m, n].tolist()} and rest {rest[m, n]}; expected 0 to 1"),
-        (
-            ~(np.abs(total - 1) <= TOLERANCE),
-            lambda m, n: f"probabilities that add up, with the rest, to {total[m, n]:.6g}; expected 1",
-        ),
-        (
-            ((probs != 0) & beyond).any(axis=2),
-            lambda m, n: f"a probability beyond its {counts[n]} choices; expected 0 there",
-        ),
-    ):
-        if wrong.any():
-            row, member = np.argwhere(wrong.T)[0]
-            raise KvorumError(f"{_row(predictions, row)}, member {member}: {say(member, row)}")
+    # Each says what must hold and is then negated, so that nan, of which no comparison holds, is found too.
+    _refuse(predictions, ~((probs >= 0).all(axis=2) & (rest >= 0)), "each from 0 to 1")
+    _refuse(predictions, ~((probs == 0) | ~beyond).all(axis=2), "0 beyond the last choice")
+    _refuse(predictions, ~(np.abs(probs.sum(axis=2) + rest - 1) <= TOLERANCE), "a sum of 1 with the rest")
     outside = np.flatnonzero((answers < UNKNOWN) | (answers >= counts))
     if outside.size:
         row = outside[0]
         raise KvorumError(
             f"{_row(predictions, row)}: the answer is {answers[row]}; expected 0 to {counts[row] - 1}, or none"
+        )
+
+
+def _refuse(predictions: Predictions, wrong: Bool[np.ndarray, "member example"], expected: str) -> None:
+    if wrong.any():
+        row, member = np.argwhere(wrong.T)[0]
+        found = predictions.probs[member, row].tolist()
+        raise KvorumError(
+            f"{_row(predictions, row)}, member {member}: the probabilities are {found} and "
+            f"{predictions.rest[member, row]} for the rest; expected {expected}"
         )
 
 
@@ -285,18 +284,21 @@ def _read(path: Path) -> "pyarrow.Table":
 
     schema = _schema()
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             present = file.schema_arrow.names
             for name in schema.names:
                 if name not in present:
                     raise KvorumError(f"there is no column '{name}'{nearest(name, present)}")
+                if present.count(name) > 1:
+                    raise KvorumError(f"there are {present.count(name)} columns '{name}'; expected one")
             table = file.read(columns=schema.names).select(schema.names)
+        table.validate(full=True)
         for name in schema.names:
             if name != "answer" and table[name].null_count:
                 row = table[name].is_null().to_pylist().index(True)
                 raise KvorumError(f"row {row + 1}: '{name}' is null")
         return table.cast(schema.with_metadata(table.schema.metadata))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise KvorumError(f"this is no file of predictions, or a damaged one ({error})") from error
 
 

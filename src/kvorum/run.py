@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
@@ -46,7 +46,7 @@ class Run:
         self.facts = dict(facts)
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
+    def open(cls, path: str | Path) -> "Run":
         """The run in a directory.
 
         Raises `KvorumError` where there is none.
@@ -63,7 +63,7 @@ class Run:
         return cls(path, fit_config(settings, where=str(file)), facts)
 
     @classmethod
-    def start(cls, path: str | Path, config: FitConfig, facts: Mapping[str, Any]) -> Self:
+    def start(cls, path: str | Path, config: FitConfig, facts: Mapping[str, Any]) -> "Run":
         """A new run in a directory, or the one that is there, to go on with.
 
         Raises `KvorumError` where the directory holds a run of other settings, data or base model, or other files.

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -41,7 +40,7 @@ class Attachment:
         self.route: Route | None = None
         self._wrapped: dict[str, nn.Module] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Attachment":
         modules = dict(self.model.named_modules())
         for target in self.stack.a:
             if target not in modules:

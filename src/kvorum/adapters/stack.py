@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -78,7 +78,7 @@ class AdapterStack:
         """How many numbers one member has learned."""
         return sum(p[0].numel() for p in self.parameters())
 
-    def select(self, positions: Sequence[int]) -> Self:
+    def select(self, positions: Sequence[int]) -> "AdapterStack":
         """The stack of some members, by their positions along the member axis; tensors are copied."""
         index = list(positions)
         members = tuple(self.members[i] for i in index)
@@ -90,7 +90,7 @@ class AdapterStack:
             diverged={m: why for m, why in self.diverged.items() if m in members},
         )
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "AdapterStack":
         """The same stack with its tensors on another device, off any graph."""
         return dataclasses.replace(
             self,
@@ -112,7 +112,7 @@ class AdapterStack:
         save_file(tensors, str(path), metadata={"kvorum": json.dumps(header)})
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path) -> "AdapterStack":
         """Read what `save` wrote.
 
         Raises `KvorumError` for a file that is missing, damaged or something else.

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Int
@@ -11,6 +11,7 @@ from torch import Tensor
 PlacedT = TypeVar("PlacedT", "Layout", "Pack")
 
 
+@runtime_checkable
 class Scorable(Protocol):
     """A tokenised question: the tokens of its prompt, those of each candidate that follow it, and the right one."""
 
@@ -60,7 +61,7 @@ class Layout:
         # A padded place attends to itself, since a softmax over nothing is NaN.
         return allowed | torch.eye(self.gather.shape[-1], dtype=torch.bool, device=allowed.device)
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> "Layout":
         """The same layout on another device."""
         return _moved(self, device)
 
@@ -95,7 +96,7 @@ class Pack:
         """How many tokens go through the model."""
         return self.input_ids.shape[0]
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> "Pack":
         """The same pack on another device."""
         if device.type == "cpu":
             return self

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kvorum.posterior.job import Job
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Told of what happens; a context manager around the whole fit."""
 
@@ -28,7 +29,7 @@ class Progress(Protocol):
     def numbers(self, epoch: int, task: str, numbers: dict[str, Any]) -> None:
         """A task was scored."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> "Progress": ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -50,7 +51,7 @@ class Silent:
     def numbers(self, epoch: int, task: str, numbers: dict[str, Any]) -> None:
         """Nothing."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Silent":
         return self
 
     def __exit__(
@@ -111,7 +112,7 @@ class Bars(Silent):
         """One line a task and epoch."""
         self.console.print(f"epoch {epoch}  {task:<24} {headline(numbers)}", highlight=False)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Bars":
         self.since = time.monotonic()
         self.bars.start()
         return self

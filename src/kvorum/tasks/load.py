@@ -36,5 +36,5 @@ def load_task(name: str | Path, *, data_root: str | Path | None = None, skip_bad
         what = "a folder" if path.is_dir() else f"'{path.name}'"
         raise KvorumError(f"task '{name}': a task's file ends in {', '.join(SUFFIXES)}, but this is {what}")
     raise KvorumError(
-        f"there is no task '{name}'{nearest(str(name), task_names())} A file of your own (.jsonl, .csv or .parquet) is a task too"
+        f"there is no task '{name}', nor is it a file of questions ({', '.join(SUFFIXES)}){nearest(str(name), task_names())}"
     )

@@ -1,6 +1,7 @@
 """How far a number would move with other questions: percentile intervals of the bootstrap over questions.
 
-The members are held fixed: an interval says nothing about how another ensemble would have come out.
+The members are held fixed: an interval says nothing about how another ensemble would have come out. Nor does it know of
+what was not seen: where every answer is right it shrinks to a point.
 
 A resample is never laid out; it is a count a question of how often it was drawn. A statistic takes the counts of many
 resamples at once, and its value on the questions themselves is its value where every count is 1.
@@ -8,7 +9,7 @@ resamples at once, and its value on the questions themselves is its value where 
 Efron, "Bootstrap methods: another look at the jackknife", 1979.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -32,20 +33,29 @@ class Interval(TypedDict):
 
 
 def bootstrap(
-    statistics: Statistics, strata: Sequence[int], *, resamples: int = 1000, seed: int = 0
+    statistics: Statistics,
+    strata: Sequence[int],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    reflected: Collection[str] = (),
 ) -> dict[str, Interval]:
     """The value of each statistic with its 95% percentile interval.
 
     `strata` are the sizes of the groups of questions that are resampled each for itself, laid end to end in the counts:
     one number for one task. Resamples in which a statistic is nan (no wrong answer among them) are left out of its
     interval. The same seed gives the same intervals.
+
+    A sum of absolute errors, as the calibration error is, comes out too high, and higher still in a resample: for the
+    `reflected` statistics, none below 0, the percentiles are mirrored at the value, which takes that bias back (the
+    "basic" bootstrap interval; Davison and Hinkley, "Bootstrap methods and their application", 1997, section 5.2).
     """
     if resamples < 1:
         raise KvorumError(f"resamples is {resamples}; expected 1 or more")
     values = statistics(np.ones((1, sum(strata))))
     chunks = [statistics(counts) for counts in resampled_counts(strata, resamples=resamples, seed=seed)]
     return {
-        name: _interval(float(value[0]), np.concatenate([chunk[name] for chunk in chunks]))
+        name: _interval(float(value[0]), np.concatenate([chunk[name] for chunk in chunks]), name in reflected)
         for name, value in values.items()
     }
 
@@ -78,10 +88,12 @@ def _draw(rows: int, size: int, generator: np.random.Generator) -> Float64[np.nd
     return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
 
 
-def _interval(value: float, resampled: Float64[np.ndarray, "resample"]) -> Interval:
+def _interval(value: float, resampled: Float64[np.ndarray, "resample"], reflected: bool) -> Interval:
     defined = resampled[~np.isnan(resampled)]
     if np.isnan(value) or not len(defined):
         return Interval(value=None if np.isnan(value) else value, low=None, high=None)
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return Interval(value=value, low=float(low), high=float(high))
+    low, high = (float(bound) for bound in np.quantile(defined, [tail, 1 - tail]))
+    if reflected:
+        low, high = min(value, max(0.0, 2 * value - high)), max(value, 2 * value - low)
+    return Interval(value=value, low=low, high=high)

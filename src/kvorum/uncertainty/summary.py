@@ -1,7 +1,7 @@
 """Every number of one task's predictions, with intervals, as a dict that JSON can hold."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
@@ -16,6 +16,7 @@ METRICS = ("accuracy", "nll", "brier", "ece", "ece_mass")
 RANKING = ("predictive_entropy", "mutual_information")
 
 
+@runtime_checkable
 class HasUncertainty(Protocol):
     """What `separation` asks of a task's questions; `Predictions` has it."""
 
@@ -69,7 +70,8 @@ def summarize(
             found[f"wrong/{name}"] = resampled_auroc(uncertainties[name][labelled], ~ensemble.correct, known)
         return found
 
-    found = bootstrap(statistics, [len(answers)], resamples=resamples, seed=seed)
+    calibration = [f"{whose}/{metric}" for whose in ("ensemble", "members") for metric in ("ece", "ece_mass")]
+    found = bootstrap(statistics, [len(answers)], resamples=resamples, seed=seed, reflected=calibration)
     once = np.ones((1, int(labelled.sum())))
     alone = [voice.resampled(once, bins) for voice in voices]
     return {

@@ -8,6 +8,7 @@ import csv
 import functools
 import hashlib
 import importlib.resources
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -26,10 +27,8 @@ class Fact:
     entity: str
     question: str
     answer: str
-    near: tuple[str, ...]
-    """Wrong answers that one may take for the right one."""
-    far: tuple[str, ...] = ()
-    """More wrong answers, used where there are too few near ones."""
+    wrong: tuple[tuple[str, ...], ...]
+    """Wrong answers to choose from, in groups: first those that one takes most easily for the right one."""
 
 
 def _table(name: str) -> list[dict[str, str]]:
@@ -46,27 +45,29 @@ def _capitals() -> list[Fact]:
             entity=row["country"],
             question=f"What is the capital of {row['country']}?",
             answer=row["capital"],
-            near=tuple(row["other cities"].split(";")),
-            far=capitals,
+            wrong=(tuple(row["other cities"].split(";")), capitals),
         )
         for row in rows
     ]
 
 
 def _elements() -> list[Fact]:
-    """Symbols of the chemical elements among others that begin as the symbol or as the name does."""
+    """Symbols of the chemical elements among others that begin, or at least sound, alike."""
     rows = _table("elements")
     symbols = tuple(row["symbol"] for row in rows)
-    return [
-        Fact(
-            entity=row["name"],
-            question=f"What is the chemical symbol of {row['name']}?",
-            answer=row["symbol"],
-            near=tuple(symbol for symbol in symbols if symbol[0] in (row["symbol"][0], row["name"][0].upper())),
-            far=symbols,
+    facts = []
+    for name, symbol in ((row["name"], row["symbol"]) for row in rows):
+        begin_alike = tuple(other for other in symbols if other[0] in (symbol[0], name[0].upper()))
+        share_a_letter = tuple(other for other in symbols if symbol[0].lower() in other.lower())
+        facts.append(
+            Fact(
+                entity=name,
+                question=f"What is the chemical symbol of {name}?",
+                answer=symbol,
+                wrong=(begin_alike, share_a_letter, symbols),
+            )
         )
-        for row in rows
-    ]
+    return facts
 
 
 def _opposites() -> list[Fact]:
@@ -76,7 +77,7 @@ def _opposites() -> list[Fact]:
             entity=row["word"],
             question=f"What is the opposite of {row['word']}?",
             answer=row["opposite"],
-            near=tuple(row["related words"].split(";")),
+            wrong=(tuple(row["related words"].split(";")),),
         )
         for row in _table("opposites")
     ]
@@ -94,7 +95,7 @@ def _sums() -> list[Fact]:
                 entity=f"{first} + {second}",
                 question=f"What is {first} + {second}?",
                 answer=str(first + second),
-                near=tuple(str(first + second + slip) for slip in slips),
+                wrong=(tuple(str(first + second + slip) for slip in slips),),
             )
         )
     return facts
@@ -113,7 +114,7 @@ def load_facts(name: str) -> Task:
     """A task of `FACTS`: two thirds of the entities are its train split, the others its test split."""
     facts = _in_order_of_hash(name, FACTS[name](), lambda fact: fact.entity)
     questions = tuple(_question(name, fact) for fact in facts)
-    tests = round(len(questions) / 3)
+    tests = math.ceil(len(questions) / 3)
     return Task(
         name=name,
         train=questions[tests:],
@@ -126,8 +127,8 @@ def load_facts(name: str) -> Task:
 
 def _question(name: str, fact: Fact) -> Question:
     wrong: list[str] = []
-    for pool in (fact.near, fact.far):
-        fitting = [choice for choice in pool if choice != fact.answer and choice not in wrong]
+    for group in fact.wrong:
+        fitting = [choice for choice in group if choice != fact.answer and choice not in wrong]
         wrong += _in_order_of_hash(f"{name}, wrong for {fact.entity}", fitting)[: WRONG_CHOICES - len(wrong)]
     choices = _in_order_of_hash(f"{name}, order for {fact.entity}", [fact.answer, *wrong])
     subject = name.removeprefix("facts_")

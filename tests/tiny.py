@@ -1,0 +1,68 @@
+"""Tiny random models of the architectures that are tested, and questions for them."""
+
+import dataclasses
+
+import numpy as np
+import torch
+import transformers
+from transformers import PreTrainedModel
+
+VOCABULARY = 97
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+
+
+def config(name: str) -> transformers.PreTrainedConfig:
+    if name == "llama":
+        return transformers.LlamaConfig(**SHAPE)
+    if name == "mistral":  # a sliding window shorter than the prompts below
+        return transformers.MistralConfig(**SHAPE, sliding_window=5)
+    if name == "qwen2":  # biases on q, k and v
+        return transformers.Qwen2Config(**SHAPE)
+    if name == "gpt2":  # Conv1D, learned positions, dropout that must stay off
+        return transformers.GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=3, n_head=4, n_positions=64)
+    raise ValueError(name)
+
+
+def model(name: str = "llama", seed: int = 0) -> PreTrainedModel:
+    """A random model, its weights larger than at a usual start so that wrong attention shows."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = transformers.AutoModelForCausalLM.from_config(config(name), dtype=torch.float32)
+        for parameter in made.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.2)
+            elif name == "qwen2" and parameter.shape != (32,):
+                torch.nn.init.normal_(parameter, std=0.2)
+    return made
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    prompt: tuple[int, ...]
+    candidates: tuple[tuple[int, ...], ...]
+    answer: int | None
+
+
+def questions(count: int, answer_format: str, seed: int = 0) -> list[Encoded]:
+    """Random questions: prompts of 6 to 13 tokens, 3 to 5 candidates, of 1 to 4 tokens each in text format."""
+    draw = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        prompt = tuple(int(t) for t in draw.integers(0, VOCABULARY, draw.integers(6, 14)))
+        choices = int(draw.integers(3, 6))
+        if answer_format == "letter":
+            candidates = tuple((10 + letter,) for letter in range(choices))
+        else:
+            candidates = tuple(
+                tuple(int(t) for t in draw.integers(0, VOCABULARY, draw.integers(1, 5))) for _ in range(choices)
+            )
+        made.append(Encoded(prompt, candidates, int(draw.integers(0, choices))))
+    return made
