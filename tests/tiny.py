@@ -1,8 +1,13 @@
 """Tiny random models of the architectures that are tested, and questions for them."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
+import tokenizers
+import tokenizers.decoders
+import tokenizers.models
+import tokenizers.pre_tokenizers
 import torch
 import transformers
 from transformers import PreTrainedModel
@@ -66,3 +71,26 @@ def questions(count: int, answer_format: str, seed: int = 0) -> list[Encoded]:
             )
         made.append(Encoded(prompt, candidates, int(draw.integers(0, choices))))
     return made
+
+
+def tokenizer() -> transformers.PreTrainedTokenizerFast:
+    """A byte-level tokenizer with a chat template: a token a byte, and one to begin a text with."""
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    vocabulary = {"<s>": 0} | {letter: i for i, letter in enumerate(sorted(alphabet), start=1)}
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[]))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>")
+    fast.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}<assistant>"
+    return fast
+
+
+def save(folder: Path, seed: int = 0, positions: int = 256) -> Path:
+    """A folder with a random Llama that reads bytes, as `--model` takes it."""
+    shape = SHAPE | {"vocab_size": 257, "max_position_embeddings": positions}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape))
+    made.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from kvorum.errors import KvorumError, nearest
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
 class FitConfig:
     """What to fit, on what, and how."""
 
@@ -89,7 +89,7 @@ class FitConfig:
         at_least |= {"l2": 0, "clip": 0, "seed": 0, "token_budget": 1}
         for name, least in at_least.items():
             value = getattr(self, name)
-            if value is not None and not value >= least:
+            if value is not None and not least <= value < float("inf"):
                 raise KvorumError(f"{name} is {value}; it must be at least {least}")
         for name in ("lr", "alpha"):
             if not 0 < getattr(self, name) < float("inf"):

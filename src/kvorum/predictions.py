@@ -205,7 +205,9 @@ def _check_shapes(predictions: Predictions) -> None:
             raise KvorumError(f"{name} holds {found} entries; expected {shape[1]}, one a question of probs")
     for row, choices in enumerate(predictions.choices):
         if not 1 <= len(choices) <= shape[2]:
-            raise KvorumError(f"{_row(predictions, row)} has {len(choices)} choices; expected 1 to {shape[2]}")
+            raise KvorumError(
+                f"{_row(predictions, row)} has {len(choices)} choices; expected 1 or more, and probs has {shape[2]}"
+            )
 
 
 def _check_values(predictions: Predictions) -> None:
@@ -218,7 +220,7 @@ def _check_values(predictions: Predictions) -> None:
     _refuse(predictions, ~(np.abs(probs.sum(axis=2) + rest - 1) <= TOLERANCE), "a sum of 1 with the rest")
     outside = np.flatnonzero((answers < UNKNOWN) | (answers >= counts))
     if outside.size:
-        row = outside[0]
+        row = int(outside[0])
         raise KvorumError(
             f"{_row(predictions, row)}: the answer is {answers[row]}; expected 0 to {counts[row] - 1}, or none"
         )
@@ -226,7 +228,7 @@ def _check_values(predictions: Predictions) -> None:
 
 def _refuse(predictions: Predictions, wrong: Bool[np.ndarray, "member example"], expected: str) -> None:
     if wrong.any():
-        row, member = np.argwhere(wrong.T)[0]
+        row, member = np.argwhere(wrong.T)[0].tolist()
         found = predictions.probs[member, row].tolist()
         raise KvorumError(
             f"{_row(predictions, row)}, member {member}: the probabilities are {found} and "
@@ -255,27 +257,19 @@ def _schema() -> "pyarrow.Schema":
 
 
 def _table(predictions: Predictions) -> "pyarrow.Table":
-    """The lists of probs are built from offsets: a Python list a number would take minutes for a large ensemble."""
     import pyarrow as pa
 
-    members, examples, candidates = predictions.probs.shape
-    counts = np.array([len(choices) for choices in predictions.choices])
-    real = np.broadcast_to(np.arange(candidates) < counts[:, None, None], (examples, members, candidates))
-    ends = np.concatenate([[0], np.cumsum(np.repeat(counts, members))])
-    per_question = pa.array(np.arange(examples + 1) * members, pa.int32())
-    numbers = pa.array(predictions.probs.transpose(1, 0, 2)[real])
-    probs = pa.ListArray.from_arrays(per_question, pa.ListArray.from_arrays(pa.array(ends, pa.int32()), numbers))
-    rest = pa.ListArray.from_arrays(per_question, pa.array(predictions.rest.T.ravel()))
-    columns = [
-        pa.array(predictions.ids, pa.string()),
-        pa.array(predictions.subjects, pa.string()),
-        pa.array(predictions.questions, pa.string()),
-        pa.array([list(choices) for choices in predictions.choices], pa.list_(pa.string())),
-        pa.array(predictions.answers, mask=~predictions.labelled),
-        probs,
-        rest,
-    ]
-    return pa.Table.from_arrays(columns, schema=_schema())
+    probs = [predictions.probs[:, row, : len(choices)].tolist() for row, choices in enumerate(predictions.choices)]
+    columns = {
+        "id": predictions.ids,
+        "subject": predictions.subjects,
+        "question": predictions.questions,
+        "choices": [list(choices) for choices in predictions.choices],
+        "answer": [None if answer == UNKNOWN else answer for answer in predictions.answers.tolist()],
+        "probs": probs,
+        "rest": predictions.rest.T.tolist(),
+    }
+    return pa.table(columns, schema=_schema())
 
 
 def _read(path: Path) -> "pyarrow.Table":
@@ -303,44 +297,38 @@ def _read(path: Path) -> "pyarrow.Table":
 
 
 def _fields(table: "pyarrow.Table") -> dict[str, Any]:
-    if not len(table):
+    rows = table.to_pylist()
+    if not rows:
         raise KvorumError("there is no question in it")
-    choices = tuple(tuple(row) for row in table["choices"].to_pylist())
-    counts = np.array([len(row) for row in choices])
-    rest = table["rest"].combine_chunks()
-    per_question = table["probs"].combine_chunks()
-    members = len(rest[0])
-    _check_lengths(rest.value_lengths().to_numpy(), np.full(len(table), members), "rest", "members, as in row 1")
-    _check_lengths(
-        per_question.value_lengths().to_numpy(), np.full(len(table), members), "probs", "members, as in rest"
-    )
-    per_member = per_question.flatten()
-    lengths = per_member.value_lengths()
-    if lengths.null_count:
-        raise KvorumError(f"row {lengths.is_null().to_pylist().index(True) // members + 1}: 'probs' holds a null")
-    _check_lengths(lengths.to_numpy(), np.repeat(counts, members), "probs", "choices", members)
-
-    real = np.broadcast_to(np.arange(counts.max()) < counts[:, None, None], (len(counts), members, counts.max()))
-    probs = np.zeros(real.shape)
-    probs[real] = per_member.flatten().to_numpy(zero_copy_only=False)
+    members = len(rows[0]["rest"])
+    probs = np.zeros((members, len(rows), max(len(row["choices"]) for row in rows)))
+    for number, row in enumerate(rows):
+        probs[:, number, : len(row["choices"])] = _probs(row, number, members)
     return {
-        "probs": np.ascontiguousarray(probs.transpose(1, 0, 2)),
-        "rest": np.ascontiguousarray(rest.flatten().to_numpy(zero_copy_only=False).reshape(-1, members).T),
-        "answers": table["answer"].fill_null(UNKNOWN).to_numpy(),
-        "ids": tuple(table["id"].to_pylist()),
-        "subjects": tuple(table["subject"].to_pylist()),
-        "questions": tuple(table["question"].to_pylist()),
-        "choices": choices,
+        "probs": probs,
+        "rest": np.array([row["rest"] for row in rows], np.float64).T,
+        "answers": np.array([UNKNOWN if row["answer"] is None else row["answer"] for row in rows], np.int64),
+        "ids": tuple(row["id"] for row in rows),
+        "subjects": tuple(row["subject"] for row in rows),
+        "questions": tuple(row["question"] for row in rows),
+        "choices": tuple(tuple(row["choices"]) for row in rows),
         "facts": _facts(table),
     }
 
 
-def _check_lengths(found: np.ndarray, expected: np.ndarray, name: str, what: str, lists_a_row: int = 1) -> None:
-    wrong = np.flatnonzero(found != expected)
-    if wrong.size:
-        first = wrong[0]
-        row = first // lists_a_row + 1
-        raise KvorumError(f"row {row}: '{name}' holds {found[first]} numbers; expected {expected[first]} ({what})")
+def _probs(row: dict[str, Any], number: int, members: int) -> Float64[np.ndarray, "member candidate"]:
+    if None in row["choices"]:
+        raise KvorumError(f"row {number + 1}: 'choices' holds a null")
+    if len(row["rest"]) != members:
+        raise KvorumError(f"row {number + 1}: 'rest' holds {len(row['rest'])} numbers; expected {members}, as in row 1")
+    candidates = len(row["choices"])
+    lengths = [None if given is None else len(given) for given in row["probs"]]
+    if lengths != [candidates] * members:
+        raise KvorumError(
+            f"row {number + 1}: 'probs' holds lists of {lengths} numbers; expected one a member ({members}), "
+            f"each of one number a choice ({candidates})"
+        )
+    return np.array(row["probs"], np.float64).reshape(members, candidates)
 
 
 def _facts(table: "pyarrow.Table") -> dict[str, Any]:

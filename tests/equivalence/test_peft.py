@@ -24,9 +24,7 @@ def batches(member: int, step: int) -> list[int]:
 
 def fit_jointly(name: str, members: list[int], answer_format: str, budget: int = 10_000) -> AdapterStack:
     model, questions = tiny.model(name), tiny.questions(12, answer_format)
-    stack = kaiming_uniform_stack(
-        find_targets(model, ["all-linear"]), members=members, rank=RANK, alpha=ALPHA, seed=0
-    )
+    stack = kaiming_uniform_stack(find_targets(model, ["all-linear"]), members=members, rank=RANK, alpha=ALPHA, seed=0)
     for parameter in stack.parameters():
         parameter.requires_grad_(True)
     optimizer = MemberAdamW(stack, clip=CLIP)

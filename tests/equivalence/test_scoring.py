@@ -11,7 +11,9 @@ ARCHITECTURES = ["llama", "mistral", "qwen2", "gpt2"]
 
 
 def random_stack(model: torch.nn.Module, members: int, seed: int = 0) -> AdapterStack:
-    stack = kaiming_uniform_stack(find_targets(model, ["all-linear"]), members=range(members), rank=2, alpha=4.0, seed=seed)
+    stack = kaiming_uniform_stack(
+        find_targets(model, ["all-linear"]), members=range(members), rank=2, alpha=4.0, seed=seed
+    )
     generator = torch.Generator().manual_seed(seed)
     for b in stack.b.values():
         b.normal_(std=0.3, generator=generator)

@@ -68,11 +68,16 @@ class AdapterStack:
         """Whether every B is zero, so that every member still is the base model."""
         return not any(bool(b.any()) for b in self.b.values())
 
-    def parameters(self) -> Iterator[Tensor]:
-        """A and B of every target, in a fixed order."""
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """`TARGET.lora_A` and `TARGET.lora_B` of every target, in a fixed order."""
         for target in self.a:
-            yield self.a[target]
-            yield self.b[target]
+            yield f"{target}.lora_A", self.a[target]
+            yield f"{target}.lora_B", self.b[target]
+
+    def parameters(self) -> Iterator[Tensor]:
+        """A and B of every target, in the same order."""
+        for _, parameter in self.named_parameters():
+            yield parameter
 
     def parameters_per_member(self) -> int:
         """How many numbers one member has learned."""
@@ -100,12 +105,12 @@ class AdapterStack:
 
     def save(self, path: str | Path, **facts: Any) -> None:
         """Write a safetensors file: `TARGET.lora_A` and `TARGET.lora_B`, the rest in its header."""
-        tensors = {f"{k}.lora_A": v.detach().cpu().contiguous() for k, v in self.a.items()}
-        tensors |= {f"{k}.lora_B": v.detach().cpu().contiguous() for k, v in self.b.items()}
+        tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in self.named_parameters()}
         header = {
             "format": FORMAT,
             "alpha": self.alpha,
             "members": list(self.members),
+            "targets": list(self.a),
             "diverged": {str(member): why for member, why in self.diverged.items()},
             "facts": facts,
         }
@@ -123,9 +128,13 @@ class AdapterStack:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 -- it is no dict
             if header["format"] != FORMAT:
                 raise KvorumError(f"{path}: is '{header['format']}', expected '{FORMAT}'")
+            # In the order of the model, which the file's own order of names is not.
+            targets = [str(target) for target in header["targets"]]
+            if tensors.keys() != {f"{target}.lora_{side}" for target in targets for side in "AB"}:
+                raise KvorumError(f"{path}: its adapters are not those that its header names; it is damaged")
             return cls(
-                a={k.removesuffix(".lora_A"): v for k, v in tensors.items() if k.endswith(".lora_A")},
-                b={k.removesuffix(".lora_B"): v for k, v in tensors.items() if k.endswith(".lora_B")},
+                a={target: tensors[f"{target}.lora_A"] for target in targets},
+                b={target: tensors[f"{target}.lora_B"] for target in targets},
                 alpha=float(header["alpha"]),
                 members=tuple(int(member) for member in header["members"]),
                 diverged={int(member): str(why) for member, why in header["diverged"].items()},

@@ -27,7 +27,7 @@ def verify_packed(model: PreTrainedModel) -> None:
     """
     if getattr(model.config, "is_encoder_decoder", False):
         raise KvorumError(f"{type(model).__name__} is an encoder-decoder; kvorum runs decoders only")
-    vocabulary = model.get_input_embeddings().num_embeddings
+    vocabulary: int = model.config.vocab_size
     draw = [(7 * i + 3) % vocabulary for i in range(14)]
     probes = [
         _Probe(tuple(draw[:4]), (tuple(draw[4:7]), tuple(draw[7:9]))),

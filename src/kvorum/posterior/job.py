@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-
 from kvorum.adapters import AdapterStack, find_targets, kaiming_uniform_stack
 from kvorum.adapters.targets import Target
 from kvorum.config import FitConfig
@@ -97,7 +96,7 @@ class Job:
         stack = self.config.members * self.facts()["parameters_per_member"]
         element = next(self.base.model.parameters()).element_size()
         wide = sum(t.in_features + t.out_features for t in find_targets(self.base.model, ["all-linear"]))
-        vocabulary = self.base.model.get_input_embeddings().num_embeddings
+        vocabulary: int = self.base.model.config.vocab_size
         read = sum(len(c) for q in self.encoded for c in q.candidates) / max(1, self.tokens_per_epoch)
         logits = 3 * 4 * vocabulary * min(1.0, read * self.config.members)
         return {

@@ -18,7 +18,8 @@ class MemberAdamW:
     """
 
     def __init__(self, stack: AdapterStack, *, clip: float) -> None:
-        self.parameters = list(stack.parameters())
+        self.named = dict(stack.named_parameters())
+        self.parameters = list(self.named.values())
         self.clip = clip
         """The largest gradient norm of a member; 0 = no clipping."""
         self.adamw = torch.optim.AdamW(self.parameters, lr=0.0, weight_decay=0.0)
@@ -52,24 +53,23 @@ class MemberAdamW:
         self.adamw.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """First and second moments and the step count, by parameter number."""
+        """First and second moments and the step count, as `TARGET.lora_A:exp_avg`, and which members are active."""
         tensors = {"active": self.active.clone()}
-        for number, parameter in enumerate(self.parameters):
-            for name, value in self.adamw.state.get(parameter, {}).items():
-                tensors[f"{number}.{name}"] = value.detach().clone()
+        for name, parameter in self.named.items():
+            for moment, value in self.adamw.state.get(parameter, {}).items():
+                tensors[f"{name}:{moment}"] = value.detach().clone()
         return tensors
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up what `state` gave."""
         device = self.parameters[0].device
         self.active = tensors["active"].to(device)
-        for number, parameter in enumerate(self.parameters):
-            prefix = f"{number}."
+        for name, parameter in self.named.items():
+            moments = {moment: tensors[f"{name}:{moment}"] for moment in ("step", "exp_avg", "exp_avg_sq")}
             # AdamW keeps its step count on the CPU.
             self.adamw.state[parameter] = {
-                name.removeprefix(prefix): value.clone() if name.endswith(".step") else value.to(device, copy=True)
-                for name, value in tensors.items()
-                if name.startswith(prefix)
+                moment: value.clone() if moment == "step" else value.to(device, copy=True)
+                for moment, value in moments.items()
             }
 
 

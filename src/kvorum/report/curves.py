@@ -56,9 +56,12 @@ def draw_curves(tasks: Sequence[Sequence[Evaluation]]) -> Sheet:
 
 def _draw_panel(axes: Axes, evaluations: Sequence[Evaluation], metric: Metric) -> None:
     epochs = [evaluation.epoch for evaluation in evaluations]
-    for member in sorted({member for evaluation in evaluations for member in evaluation.members}):
+    members = sorted({member for evaluation in evaluations for member in evaluation.members})
+    # Of many members the dots would hide the lines; a single epoch has nothing but dots.
+    dots = {"marker": ".", "markersize": 3} if len(members) <= 8 or len(epochs) == 1 else {"linewidth": 0.6}
+    for member in members:
         line = [_member_value(evaluation, metric.key, member) for evaluation in evaluations]
-        axes.plot(epochs, line, color=LIGHT["member"], linewidth=0.9, marker=".", markersize=3, gid=f"member-{member}")
+        axes.plot(epochs, line, **{"color": LIGHT["member"], "linewidth": 0.9, "gid": f"member-{member}", **dots})
     average = [_number(evaluation.numbers["member_average"], metric.key, "value") for evaluation in evaluations]
     axes.plot(epochs, average, color=LIGHT["average"], linewidth=1.4, linestyle=(0, (4, 2)), gid="average")
     value, low, high = (
@@ -111,7 +114,9 @@ def _member_value(evaluation: Evaluation, key: str, member: int) -> float:
 
 def _legend(sheet: Sheet) -> None:
     handles = [
-        Line2D([], [], color=LIGHT["ensemble"], linewidth=2, marker="o", markersize=4.5, label="ensemble, 95% interval"),
+        Line2D(
+            [], [], color=LIGHT["ensemble"], linewidth=2, marker="o", markersize=4.5, label="ensemble, 95% interval"
+        ),
         Line2D([], [], color=LIGHT["member"], linewidth=0.9, marker=".", markersize=3, label="each member"),
         Line2D([], [], color=LIGHT["average"], linewidth=1.4, linestyle=(0, (4, 2)), label="members' average"),
         Line2D([], [], color=LIGHT["muted"], linewidth=1, linestyle=":", label="guessing"),

@@ -13,7 +13,7 @@ import numpy as np
 
 from kvorum.report.evaluations import Evaluation, by_task
 
-MEMBER_PROBABILITIES_BYTES = 6_000_000
+MEMBER_PROBABILITIES_BYTES = 4_000_000
 """Room in the page for the probabilities of every single member: the newest epochs get it first."""
 
 
@@ -63,7 +63,7 @@ def pack(values: np.ndarray, *, whole: bool = False) -> dict[str, Any]:
         width = 1 if largest < 2**8 else 2 if largest < 2**16 else 4
         scale = 1.0
     else:
-        width, scale = 2, (largest or 1.0) / 65535
+        width, scale = 2, largest / 65535 or 1.0
     integers = np.round(values / scale).astype(f"<u{width}")
     return {"bytes": width, "scale": scale, "data": base64.b64encode(integers.tobytes()).decode("ascii")}
 
@@ -76,7 +76,7 @@ def _keys(evaluation: Evaluation) -> list[tuple[str, str, tuple[str, ...], int]]
 
 
 def _texts(task: Sequence[Evaluation]) -> tuple[dict[tuple, int], dict[str, Any]]:
-    """The task's questions over all epochs, each once, and where each stands: an epoch may have been scored on fewer."""
+    """The task's questions, each once, and where each stands: an epoch may have been scored on fewer than another."""
     places: dict[tuple, int] = {}
     subjects: list[str] = []
     for evaluation in task:
@@ -109,7 +109,9 @@ def _answers(evaluation: Evaluation, *, members: bool) -> dict[str, Any]:
     if predictions.rest.any():
         data["rest"] = pack(predictions.mean_rest)
     if members:
-        data["each"] = pack(predictions.probs.transpose(1, 0, 2)[np.broadcast_to(real[:, None], _by_question(predictions.probs))])
+        data["each"] = pack(
+            predictions.probs.transpose(1, 0, 2)[np.broadcast_to(real[:, None], _by_question(predictions.probs))]
+        )
         if predictions.rest.any():
             data["each_rest"] = pack(predictions.rest.T)
     return data

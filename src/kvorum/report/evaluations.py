@@ -39,12 +39,12 @@ class Evaluation:
         return [int(member) for member in self.predictions.facts.get("members", range(len(self.predictions.probs)))]
 
     @cached_property
-    def correct(self) -> Bool[np.ndarray, " example"]:
+    def correct(self) -> Bool[np.ndarray, "example"]:
         """Whether the ensemble's answer is the known right one; False where none is known."""
         return self.predictions.correct & self.predictions.labelled
 
     @cached_property
-    def wrong(self) -> Bool[np.ndarray, " example"]:
+    def wrong(self) -> Bool[np.ndarray, "example"]:
         """Whether the ensemble's answer is not the known right one; False where none is known."""
         return ~self.predictions.correct & self.predictions.labelled
 

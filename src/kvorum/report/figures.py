@@ -22,7 +22,6 @@ class FigureOf:
     title: str
     note: str
     """What is particular to this run, such as epochs left out; empty when nothing is."""
-    columns: int
     sheet: Sheet
 
 
@@ -38,7 +37,6 @@ def draw_figures(evaluations: Sequence[Evaluation]) -> list[FigureOf]:
             stem="figure-1",
             title="Accuracy, NLL and calibration error against epoch",
             note="",
-            columns=3,
             sheet=draw_curves(tasks),
         )
     ]
@@ -74,7 +72,6 @@ def _by_epoch(stem: str, title: str, tasks: Sequence[Sequence[Evaluation]]) -> F
         stem=stem,
         title=title,
         note=note,
-        columns=max(len(block.columns) for block in blocks),
         sheet=draw_histograms(blocks),
     )
 
@@ -84,7 +81,8 @@ def _side_by_side(tasks: Sequence[Sequence[Evaluation]]) -> FigureOf:
     epochs = sorted({evaluation.epoch for evaluation in last})
     blocks = [
         _block(
-            "", [_named(evaluation, alone=len(epochs) == 1) for evaluation in last[start : start + MOST_COLUMNS]],
+            "",
+            [_named(evaluation, alone=len(epochs) == 1) for evaluation in last[start : start + MOST_COLUMNS]],
             last[start : start + MOST_COLUMNS],
         )
         for start in range(0, len(last), MOST_COLUMNS)
@@ -93,7 +91,6 @@ def _side_by_side(tasks: Sequence[Sequence[Evaluation]]) -> FigureOf:
         stem="figure-4",
         title=f"All tasks side by side after the last epoch ({_listed(epochs)})",
         note="",
-        columns=min(len(last), MOST_COLUMNS),
         sheet=draw_histograms(blocks),
     )
 

@@ -25,8 +25,8 @@ TICKS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2
 class Panel:
     """The questions of one histogram."""
 
-    entropy: Float64[np.ndarray, " example"]
-    mutual_information: Float64[np.ndarray, " example"]
+    entropy: Float64[np.ndarray, "example"]
+    mutual_information: Float64[np.ndarray, "example"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,8 +42,8 @@ class Block:
 class Bins:
     """The cells that all panels of a figure share: of equal width in entropy and in the root of mutual information."""
 
-    entropy: Float64[np.ndarray, " edge_x"]
-    mutual_information: Float64[np.ndarray, " edge_y"]
+    entropy: Float64[np.ndarray, "edge_x"]
+    mutual_information: Float64[np.ndarray, "edge_y"]
 
 
 def bins_for(panels: Sequence[Panel]) -> Bins:
@@ -140,12 +140,12 @@ def _draw_panel(axes: Axes, panel: Panel, bins: Bins, steps: Sequence[tuple[int,
         cells = np.argwhere((counts >= low) & (counts < high))
         if len(cells):
             axes.add_patch(
-                PathPatch(_outline(cells, bins), facecolor=LIGHT[colour], edgecolor="none", zorder=2, gid=f"count-{low}")
+                PathPatch(
+                    _outline(cells, bins), facecolor=LIGHT[colour], edgecolor="none", zorder=2, gid=f"count-{low}"
+                )
             )
     _draw_middle(axes, "mean", "D", float(panel.entropy.mean()), float(panel.mutual_information.mean()))
-    _draw_middle(
-        axes, "median", "o", float(np.median(panel.entropy)), float(np.median(panel.mutual_information))
-    )
+    _draw_middle(axes, "median", "o", float(np.median(panel.entropy)), float(np.median(panel.mutual_information)))
 
 
 def _draw_middle(axes: Axes, name: str, marker: str, entropy: float, mutual_information: float) -> None:
@@ -178,8 +178,8 @@ def _outline(cells: Int64[np.ndarray, "cell 2"], bins: Bins) -> Outline:
         joined = stop < len(ordered) and ordered[stop][1] == ordered[start][1]
         if joined and ordered[stop][0] == ordered[stop - 1][0] + 1:
             continue
-        left, right = bins.entropy[ordered[start][0]], bins.entropy[ordered[stop - 1][0] + 1]
-        low, high = bins.mutual_information[ordered[start][1]], bins.mutual_information[ordered[start][1] + 1]
+        left, right = float(bins.entropy[ordered[start][0]]), float(bins.entropy[ordered[stop - 1][0] + 1])
+        low, high = (float(edge) for edge in bins.mutual_information[ordered[start][1] :][:2])
         rectangles.append([(left, low), (right, low), (right, high), (left, high), (left, low)])
         start = stop
     return Outline.make_compound_path(*(Outline(corners, closed=True) for corners in rectangles))
@@ -201,7 +201,9 @@ def _draw_key(sheet: Sheet, steps: Sequence[tuple[int, str]]) -> None:
         for name, marker, size in (("mean", "D", 6.5), ("median", "o", 4.5))
     ]
     swatches = [
-        Patch(facecolor=LIGHT[colour], label=_counts(low, steps[number + 1][0] - 1 if number + 1 < len(steps) else None))
+        Patch(
+            facecolor=LIGHT[colour], label=_counts(low, steps[number + 1][0] - 1 if number + 1 < len(steps) else None)
+        )
         for number, (low, colour) in enumerate(steps)
     ]
     how = {"frameon": False, "labelcolor": LIGHT["ink"], "borderaxespad": 0, "fontsize": 8.5, "handletextpad": 0.4}
@@ -218,4 +220,3 @@ def _counts(low: int, high: int | None) -> str:
     if high is None:
         return f"{low} or more" if low > 1 else "1"
     return str(low) if low == high else f"{low}–{high}"
-

@@ -1,7 +1,7 @@
 // The table of questions. Text from the data only ever becomes text nodes.
 "use strict";
 (() => {
-  const PAGE = 50;
+  const PAGE = matchMedia("(max-width: 52rem)").matches ? 20 : 50;
   const DIGITS = 4;
   const NOTHING = 1e-9;
   const byId = (id) => document.getElementById(id);
@@ -240,7 +240,11 @@
     answers = answersOf(state.task, state.epoch);
     state.open.clear();
     byId("fitted").hidden = !answers.fitted;
+    byId("table").style.setProperty("--voters", String(answers.members.length));
     refresh();
+    // Folding all texts for the first search takes a moment, better spent before somebody types.
+    const { search } = texts;
+    if (window.requestIdleCallback) requestIdleCallback(search);
   }
 
   function offerEpochs() {

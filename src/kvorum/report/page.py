@@ -37,7 +37,7 @@ def write(run: Run) -> Path:
             "title": figure.title,
             "note": figure.note,
             "reading": READING[figure.stem],
-            "columns": figure.columns,
+            "inches": f"{figure.sheet.width:.2f}",
             "svg": save(folder, figure.stem, figure.sheet),
         }
         for figure in draw_figures(evaluations)
@@ -100,7 +100,7 @@ def _lead(run: Run, evaluations: Sequence[Evaluation]) -> str:
         tasks, epochs = by_task(evaluations), sorted({evaluation.epoch for evaluation in evaluations})
         span = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"
         words += f", scored on {_count(len(tasks), 'task')} at {span}"
-    return f"{words}. Where the members agree, the ensemble is sure of what it learned; where they differ, it is guessing."
+    return f"{words}. Where members that saw the same questions disagree, they have learned different things from them."
 
 
 def _notices(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
@@ -110,7 +110,9 @@ def _notices(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
         for task in by_task(evaluations)
         if any(evaluation.fitted_on_itself for evaluation in task)
     ]
-    return found + [f"{left_out} Its answers count in nothing from then on." for left_out in _left_out(run, evaluations)]
+    return found + [
+        f"{left_out} Its answers count in nothing from then on." for left_out in _left_out(run, evaluations)
+    ]
 
 
 def _left_out(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
@@ -119,22 +121,22 @@ def _left_out(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
     for evaluation in sorted(evaluations, key=lambda each: each.epoch):
         for member in set(range(run.config.members)) - set(evaluation.members):
             first.setdefault(member, evaluation.epoch)
-    return [f"Member {member} diverged and is left out from epoch {epoch} on." for member, epoch in sorted(first.items())]
+    return [
+        f"Member {member} diverged and is left out from epoch {epoch} on." for member, epoch in sorted(first.items())
+    ]
 
 
 def _glance(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
     lines = []
     for task in by_task(evaluations):
-        ends = [task[0], task[-1]] if len(task) > 1 else [task[-1]]
-        changes = [
-            (cells[0] if len(cells) > 1 else None, cells[-1]) for cells in zip(*map(_headline, ends), strict=True)
-        ]
+        first, last = task[0], task[-1]
+        before = _headline(first) if len(task) > 1 else [None] * len(_headline(last))
         lines.append(
             {
-                "title": task[0].title,
-                "epochs": " → ".join(str(evaluation.epoch) for evaluation in ends),
-                "questions": f"{len(task[-1].predictions):,}",
-                "changes": changes,
+                "title": last.title,
+                "epochs": f"{first.epoch} → {last.epoch}" if len(task) > 1 else str(last.epoch),
+                "questions": f"{len(last.predictions):,}",
+                "changes": list(zip(before, _headline(last), strict=True)),
             }
         )
     return lines
@@ -154,7 +156,10 @@ def _essentials(run: Run, evaluations: Sequence[Evaluation]) -> list[tuple[str, 
     return [
         ("base model", config.model),
         ("fitted on", _task(run)),
-        ("evaluated on", "\n".join(f"{each.task} ({_count(len(each.predictions), 'question')})" for each in tasks) or "–"),
+        (
+            "evaluated on",
+            "\n".join(f"{each.task} ({_count(len(each.predictions), 'question')})" for each in tasks) or "–",
+        ),
         ("members", f"{config.members}" + (f", {len(left_out)} left out" if left_out else "")),
         ("members left out", "\n".join(left_out) or "none"),
         ("adapter", f"rank {config.rank}, alpha {config.alpha:g}, {', '.join(config.targets)}"),
@@ -174,15 +179,23 @@ def _settings(run: Run) -> list[tuple[str, str]]:
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
     """Nested mappings as one, names joined by a blank; lists and tuples as words."""
     found: dict[str, str] = {}
-    for name, value in values.items():
-        name = f"{above}{name}"
+    for key, value in values.items():
+        name = f"{above}{key}"
         if isinstance(value, Mapping):
             found |= _flat(value, f"{name} ")
         elif isinstance(value, list | tuple):
-            found[name] = ", ".join(map(str, value)) or "–"
+            found[name] = ", ".join(map(_word, value)) or "–"
         else:
-            found[name] = "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+            found[name] = _word(value)
     return found
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _table(key: str, title: str, hint: str, rows: Sequence[Row]) -> dict[str, Any]:
@@ -211,7 +224,7 @@ def _heading(rows: Sequence[Row]) -> str:
     words += f": {_count(last.questions, 'question')}"
     if last.labelled != last.questions:
         words += f", {last.labelled:,} with a known answer"
-    return words + (", fitted on these" if last.fitted_on_itself else "")
+    return words + (", the ones fitted on" if last.fitted_on_itself else "")
 
 
 def _count(number: int, noun: str) -> str:

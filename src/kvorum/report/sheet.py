@@ -18,7 +18,7 @@ from kvorum.report.palette import LIGHT
 
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 8.5,
@@ -90,7 +90,7 @@ def save(folder: Path, stem: str, sheet: Sheet) -> str:
 
 
 def printable(words: str, limit: int = 60) -> str:
-    """Words fit for one line of a figure: no control characters (XML has no place for them), not longer than a limit."""
+    """Words fit for one line of a figure: no control characters (XML has no place for them), and not too many."""
     words = "".join(" " if unicodedata.category(letter).startswith("C") else letter for letter in words)
     words = " ".join(words.split())
     return words if len(words) <= limit else words[: limit - 1] + "…"
@@ -99,9 +99,9 @@ def printable(words: str, limit: int = 60) -> str:
 def inline(svg: bytes, prefix: str) -> str:
     """SVG markup to stand in an HTML page.
 
-    Colours become CSS variables (so that the page's light and dark themes reach them), identifiers get a prefix (so that
-    two figures on one page do not share any), fonts become the page's, and matplotlib's style sheet, which would reach
-    every element of the page, goes.
+    Colours become CSS variables (so that the page's light and dark themes reach them), identifiers get a prefix (so
+    that two figures on one page do not share any), fonts become the page's, and matplotlib's style sheet, which would
+    reach every element of the page, goes.
     """
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", XLINK)
@@ -110,7 +110,9 @@ def inline(svg: bytes, prefix: str) -> str:
         for child in list(parent):
             if child.tag in (f"{{{SVG}}}style", f"{{{SVG}}}metadata"):
                 parent.remove(child)
-    wanted = {match for node in root.iter() for value in node.attrib.values() for match in re.findall(r"#([\w.-]+)", value)}
+    wanted = {
+        match for node in root.iter() for value in node.attrib.values() for match in re.findall(r"#([\w.-]+)", value)
+    }
     for node in root.iter():
         _themed(node, prefix, wanted)
     for size in ("width", "height"):

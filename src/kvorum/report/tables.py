@@ -44,7 +44,9 @@ class Cell:
     @property
     def interval(self) -> str:
         """`low–high`, or empty where there is no interval."""
-        return "" if self.low is None or self.high is None else f"{_digits(self.low)}–{_digits(self.high)}"
+        if self.low is None or self.high is None:
+            return ""
+        return f"{_digits(self.low, self.high)}–{_digits(self.high)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +87,7 @@ COLUMNS = (
     *(
         Column(key=f"{key}.{who}", section="scores", group=name, name=word, better=better)
         for key, name, better in SCORES
-        for who, word in (("ensemble", "ensemble"), ("members", "members' average"))
+        for who, word in (("ensemble", "ensemble"), ("members", "members"))
     ),
     *(
         Column(key=f"{key}.{outcome}.{kind}", section="uncertainty", group=name, name=f"{word}, {kind}")
@@ -157,10 +159,10 @@ def _row(evaluation: Evaluation, inside: Evaluation | None) -> Row:
     )
 
 
-def _digits(value: float) -> str:
-    """Three decimals; four below 0.1, where mutual information lives."""
+def _digits(value: float, like: float | None = None) -> str:
+    """Three decimals; four below 0.1, where mutual information lives. As many as `like` has, if it is given."""
     if abs(value) < NOTHING:
         return "0.000"
-    if abs(value) >= 0.0995:
+    if abs(value if like is None else like) >= 0.0995:
         return f"{value:.3f}"
     return "<0.0001" if 0 < value < 0.00005 else f"{value:.4f}"

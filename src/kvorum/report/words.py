@@ -13,8 +13,8 @@ HISTOGRAM = (
 READING = {
     "figure-1": (
         "A row a task, a column a number; every panel has a scale of its own. The thick line is the ensemble, whose "
-        "probabilities are the mean of its members', with its 95% interval; the thin lines are the members, each alone, "
-        "and the dashed line is their average. Higher accuracy is better, lower NLL and calibration error are.",
+        "probabilities are the mean of its members', with its 95% interval; the thin lines are the members, each "
+        "alone, and the dashed line is their average. Higher accuracy is better, lower NLL and calibration error are.",
         "Where NLL and calibration error rise again while accuracy stays, the model has begun to overfit: it grows "
         "surer than it is right. The gap between the ensemble and its members' average is what the ensemble is worth.",
     ),
@@ -24,8 +24,8 @@ READING = {
     ),
     "figure-3": (
         "Read like figure 2, for tasks that the members were not fitted on. Where mutual information grows more here "
-        "than on the task fitted on, the ensemble notices that it is asked about something else. Questions that stay at "
-        "high entropy and low mutual information are those where all members kept the base model's own doubt.",
+        "than on the task fitted on, the ensemble notices that it is asked about something else. Questions that stay "
+        "at high entropy and low mutual information are those where all members kept the base model's own doubt.",
     ),
     "figure-4": ("Read like figure 2, a column a task; all panels share their scales and colours, so tasks compare.",),
 }
@@ -34,8 +34,8 @@ TABLES = (
     (
         "scores",
         "How right, and how well calibrated",
-        "The ensemble answers with the mean of its members' probabilities; the members' average scores each member "
-        "alone. An arrow says which way is better.",
+        "Ensemble: the answers of the members' mean probabilities. Members: each member scored alone, and the scores "
+        "averaged. An arrow says which way is better.",
     ),
     (
         "uncertainty",
@@ -45,9 +45,9 @@ TABLES = (
     (
         "ranking",
         "What the doubt is worth",
-        "AUROC, wrong answers: the chance that a wrong answer is more uncertain than a right one. AUROC, other task: the "
-        "chance that a question of this task is more uncertain than one of the task fitted on. 0.5 is a coin toss, 1 is "
-        "perfect.",
+        "AUROC, wrong answers: the chance that a wrong answer is more uncertain than a right one. AUROC, other task: "
+        "the chance that a question of this task is more uncertain than one of the task fitted on. 0.5 is a coin toss, "
+        "1 is perfect.",
     ),
 )
 
@@ -69,24 +69,24 @@ GLOSSARY = (
     ),
     (
         "Brier score",
-        "The squared distance between the probabilities and what is true (1 for the right answer, 0 for the others), from "
-        "0 (perfect) to 2 (certain of what is wrong).",
+        "The squared distance between the probabilities and what is true (1 for the right answer, 0 for the others), "
+        "from 0 (perfect) to 2 (certain of what is wrong).",
     ),
     (
         "ECE (expected calibration error)",
-        "How far confidence and accuracy lie apart: questions are put into ten bins by confidence, and the gaps between "
-        "mean confidence and accuracy are averaged by size. 0 means that of the answers given with 70% confidence, 70% "
-        "are right. The bins are of equal width, or, for equal mass, hold equally many questions.",
+        "How far confidence and accuracy lie apart: questions are put into ten bins by confidence, and the gaps "
+        "between mean confidence and accuracy are averaged by size. 0 means that of the answers given with 70% "
+        "confidence, 70% are right. The bins are of equal width, or, for equal mass, hold equally many questions.",
     ),
     (
         "Predictive entropy (total doubt, nats)",
-        "How spread the ensemble's probabilities are: 0 where all lies on one answer, ln 2 = 0.69 for a toss-up between "
-        "two, ln 4 = 1.39 for one between four. One nat is 1.44 bits.",
+        "How spread the ensemble's probabilities are: 0 where all lies on one answer, ln 2 = 0.69 for a toss-up "
+        "between two, ln 4 = 1.39 for one between four. One nat is 1.44 bits.",
     ),
     (
         "Expected entropy (aleatoric doubt, nats)",
-        "The mean of the members' own entropies: the doubt that every member has for itself. It lies in the question, or "
-        "in what no member has learned; more members do not take it away.",
+        "The mean of the members' own entropies: the doubt that every member has for itself. It lies in the question, "
+        "or in what no member has learned; more members do not take it away.",
     ),
     (
         "Mutual information, MI (epistemic doubt, nats)",
@@ -96,12 +96,12 @@ GLOSSARY = (
     ),
     (
         "AUROC",
-        "The chance that, of two questions drawn at random, one from each side, the one that should be more uncertain is "
-        "so. 0.5 is no better than chance, below 0.5 is the wrong way round.",
+        "The chance that, of two questions drawn at random, one from each side, the one that should be more uncertain "
+        "is so. 0.5 is no better than chance, below 0.5 is the wrong way round.",
     ),
     (
         "Anything else",
-        "Where the answer is a letter, the probability that the model gives to whatever is none of the letters. It counts "
-        "as one more outcome in entropy and Brier score.",
+        "Where the answer is a letter, the probability that the model gives to whatever is none of the letters. It "
+        "counts as one more outcome in entropy and Brier score.",
     ),
 )

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from kvorum.errors import KvorumError, nearest
+from kvorum.tasks.parquet import read_parquet
 from kvorum.tasks.question import Question, Task
-from kvorum.tasks.rows import FIELDS, CHOICE_COLUMN, check_columns, choices_from_json, read_row
+from kvorum.tasks.rows import check_columns, choices_from_json, is_field, read_row
 
 logger = logging.getLogger(__name__)
 
@@ -27,44 +28,57 @@ def load_file(path: Path, *, skip_bad_rows: bool) -> Task:
     Raises KvorumError, naming file, row and field, for what cannot be read and, unless they are to be skipped, for
     bad rows: empty or missing fields, fewer than two choices, equal choices, an answer that is none, an id used twice.
     """
-    _refuse_absent(path)
+    try:
+        _refuse_absent(path)
+        questions, skipped = _read(path, skip_bad_rows=skip_bad_rows)
+    except OSError as error:
+        raise KvorumError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not questions:
+        found = f"every row is bad ({len(skipped)}), the first: {skipped[0]}" if skipped else "it is empty"
+        raise KvorumError(f"{path} holds no questions: {found}")
+    return Task(
+        name=path.stem,
+        train=questions,
+        test=questions,
+        train_split="all",
+        test_split="all",
+        source=path.name,
+        skipped=skipped,
+    )
+
+
+def _read(path: Path, *, skip_bad_rows: bool) -> tuple[tuple[Question, ...], tuple[str, ...]]:
+    """The questions in a file, and a message for each row skipped."""
     questions: list[Question] = []
     skipped: list[str] = []
     ambiguous: list[str] = []
     places_of_ids: dict[str, str] = {}
-    try:
-        for place, number, row in READERS[path.suffix.lower()](path):
-            try:
-                if isinstance(row, KvorumError):
-                    raise row
-                question, answer = read_row(row, f"{path.stem}/{number}")
-                if question.id in places_of_ids:
-                    raise KvorumError(f"'id' is '{question.id}', as in {places_of_ids[question.id]} already")
-            except KvorumError as error:
-                message = f"{path}, {place}: {error}"
-                if not skip_bad_rows:
-                    raise KvorumError(f"{message}\n(--skip-bad-rows leaves such rows out and tells of them)") from error
-                skipped.append(message)
-                continue
-            places_of_ids[question.id] = place
-            questions.append(question)
-            if answer is not None and answer.other is not None:
-                ambiguous.append(place)
-    except OSError as error:
-        raise KvorumError(f"{path}: cannot be read: {error.strerror or error}") from error
-    _tell(path, skipped, ambiguous)
-    if not questions:
-        found = f"all of its {len(skipped)} rows are bad, the first: {skipped[0]}" if skipped else "it is empty"
-        raise KvorumError(f"{path} holds no questions: {found}")
-    return Task(
-        name=path.stem,
-        train=tuple(questions),
-        test=tuple(questions),
-        train_split="all",
-        test_split="all",
-        source=path.name,
-        skipped=tuple(skipped),
-    )
+    for place, number, row in READERS[path.suffix.lower()](path):
+        try:
+            if isinstance(row, KvorumError):
+                raise row
+            question, answer = read_row(row, f"{path.stem}/{number}")
+            if question.id in places_of_ids:
+                raise KvorumError(f"'id' is '{question.id}', as in {places_of_ids[question.id]} already")
+        except KvorumError as error:
+            message = f"{path}, {place}: {error}"
+            if not skip_bad_rows:
+                raise KvorumError(f"{message}\n(--skip-bad-rows leaves such rows out and tells of them)") from error
+            skipped.append(message)
+            continue
+        places_of_ids[question.id] = place
+        questions.append(question)
+        if answer is not None and answer.other is not None:
+            ambiguous.append(place)
+    if ambiguous:
+        logger.warning(
+            "%s: answers that are the text of one choice and the letter or index of another: %d, the first in %s; "
+            "they are read as the text",
+            path,
+            len(ambiguous),
+            ambiguous[0],
+        )
+    return tuple(questions), tuple(skipped)
 
 
 def _refuse_absent(path: Path) -> None:
@@ -73,21 +87,8 @@ def _refuse_absent(path: Path) -> None:
     if not path.exists():
         folder = path.parent
         beside = [one.name for one in folder.iterdir() if one.suffix.lower() in READERS] if folder.is_dir() else []
-        where = f"in {folder}" if folder.is_dir() else f": there is no folder {folder}"
-        raise KvorumError(f"there is no file '{path.name}' {where}{nearest(path.name, beside)}")
-
-
-def _tell(path: Path, skipped: list[str], ambiguous: list[str]) -> None:
-    if skipped:
-        logger.warning("%s: %d bad rows are left out, the first: %s", path, len(skipped), skipped[0])
-    if ambiguous:
-        logger.warning(
-            "%s: %d answers are the text of one choice and the letter or index of another, the first in %s; "
-            "they are read as the text",
-            path,
-            len(ambiguous),
-            ambiguous[0],
-        )
+        where = f" in {folder}" if folder.is_dir() else f", since there is no folder {folder}"
+        raise KvorumError(f"there is no file '{path.name}'{where}{nearest(path.name, beside)}")
 
 
 def _jsonl_rows(path: Path) -> Iterator[PlacedRow]:
@@ -95,7 +96,7 @@ def _jsonl_rows(path: Path) -> Iterator[PlacedRow]:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
-            yield f"line {number}", number, _jsonl_row(line)
+            yield f"line {number}", number, _jsonl_row(line.strip())
 
 
 def _jsonl_row(line: bytes) -> dict[str, Any] | KvorumError:
@@ -108,7 +109,7 @@ def _jsonl_row(line: bytes) -> dict[str, Any] | KvorumError:
     except (ValueError, RecursionError) as error:
         return KvorumError(f"not JSON that can be read: {error}")
     if not isinstance(row, dict):
-        return KvorumError(f"a JSON {type(row).__name__} where each line is one JSON object, a question")
+        return KvorumError(f"{line.decode()[:40]} is no JSON object; each line is one, with its question")
     try:
         check_columns(list(row))
     except KvorumError as error:
@@ -117,6 +118,7 @@ def _jsonl_row(line: bytes) -> dict[str, Any] | KvorumError:
 
 
 def _csv_rows(path: Path) -> Iterator[PlacedRow]:
+    number = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, strict=True)
@@ -124,14 +126,13 @@ def _csv_rows(path: Path) -> Iterator[PlacedRow]:
             if not header:
                 return
             _check_header(path, header)
-            number = 0
             for cells in rows:
                 if not any(cells):
                     continue
                 number += 1
                 yield f"row {number}", number, _csv_row(header, cells)
     except UnicodeDecodeError as error:
-        raise KvorumError(f"{path}: not UTF-8 text (byte {error.start}); save it as CSV in UTF-8") from error
+        raise KvorumError(f"{path}: not UTF-8 text, somewhere after row {number}; save it as CSV in UTF-8") from error
     except csv.Error as error:
         raise KvorumError(f"{path}: not valid CSV after row {number}: {error}") from error
 
@@ -165,24 +166,15 @@ def _check_table(path: Path, columns: list[str]) -> None:
     try:
         check_columns(columns)
     except KvorumError as error:
-        raise KvorumError(f"{path}: {str(error).replace('field', 'column')}") from error
-    ignored = [column for column in columns if column not in FIELDS and not CHOICE_COLUMN.fullmatch(column)]
+        raise KvorumError(f"{path}, columns: {error}") from error
+    ignored = [column for column in columns if not is_field(column)]
     if ignored:
         logger.info("%s: these columns are not used: %s", path, ", ".join(ignored))
 
 
 def _parquet_rows(path: Path) -> Iterator[PlacedRow]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            columns = file.schema_arrow.names
-            _check_table(path, columns)
-            wanted = [column for column in columns if column in FIELDS or CHOICE_COLUMN.fullmatch(column)]
-            rows = file.read(columns=wanted).to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise KvorumError(f"{path}: not a readable Parquet file: {error}") from error
+    columns, rows = read_parquet(path, is_field)
+    _check_table(path, columns)
     for number, row in enumerate(rows, start=1):
         yield f"row {number}", number, row
 

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import jinja2
 import jinja2.meta
+import jinja2.nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from kvorum.errors import KvorumError, nearest

@@ -9,6 +9,7 @@ from typing import Any
 
 from kvorum.errors import KvorumError, nearest
 from kvorum.tasks import mmlu
+from kvorum.tasks.parquet import read_parquet
 from kvorum.tasks.question import Question, Task
 
 logger = logging.getLogger(__name__)
@@ -34,27 +35,43 @@ class PublishedTask:
 
 def _read_labelled(row: Row, id: str) -> Question:
     """Choices as parallel lists of texts and labels, the answer as a label: "A", or "1" in parts of ARC."""
-    question = row["question_stem"] if "question_stem" in row else row["question"]
-    texts, labels, key = row["choices"]["text"], row["choices"]["label"], row["answerKey"]
+    match row:
+        case {
+            "choices": {"text": [*texts], "label": [*labels]},
+            "answerKey": str(key),
+            "question": str(question),
+        } | {
+            "choices": {"text": [*texts], "label": [*labels]},
+            "answerKey": str(key),
+            "question_stem": str(question),
+        }:
+            pass
+        case _:
+            raise _foreign_row(row)
     if key and key not in labels:
-        raise KvorumError(f"'answerKey' is '{key}', which is none of the labels {', '.join(labels)}")
-    return _question(row.get("id") or id, question, texts, labels.index(key) if key else None, "")
+        raise KvorumError(f"'answerKey' is '{key}', which is none of the labels {', '.join(map(str, labels))}")
+    answer = labels.index(key) if key else None
+    return Question(id=str(row.get("id") or id), question=question, choices=_choices(row, texts), answer=answer)
 
 
 def _read_mmlu(row: Row, id: str) -> Question:
-    # -1 is the hub's mark for a row without a label.
-    answer = None if row["answer"] in (None, -1) else row["answer"]
-    return _question(id, row["question"], row["choices"], answer, row["subject"])
+    match row:
+        case {"question": str(question), "subject": str(subject), "choices": [*texts], "answer": int(answer)}:
+            return Question(id=id, question=question, choices=_choices(row, texts), answer=answer, subject=subject)
+    raise _foreign_row(row)
 
 
-def _question(id: str, question: str, choices: Sequence[str], answer: int | None, subject: str) -> Question:
-    # Blanks around a choice say nothing; the question is left as it was published.
-    return Question(
-        id=id, question=question, choices=tuple(choice.strip() for choice in choices), answer=answer, subject=subject
-    )
+def _choices(row: Row, texts: Sequence[Any]) -> tuple[str, ...]:
+    if not all(isinstance(text, str) for text in texts):
+        raise _foreign_row(row)
+    return tuple(text.strip() for text in texts)  # blanks around a choice say nothing
 
 
-def _mmlu(*groups: tuple[str, ...]) -> PublishedTask:
+def _foreign_row(row: Row) -> KvorumError:
+    return KvorumError(f"not a row in the schema of the published set: {str(dict(row))[:200]}")
+
+
+def _mmlu(subjects: tuple[str, ...] = ()) -> PublishedTask:
     return PublishedTask(
         hub_id="cais/mmlu",
         config="all",
@@ -62,7 +79,7 @@ def _mmlu(*groups: tuple[str, ...]) -> PublishedTask:
         test_split="test",
         columns=("question", "subject", "choices", "answer"),
         read=_read_mmlu,
-        subjects=tuple(subject for group in groups for subject in group),
+        subjects=subjects,
     )
 
 
@@ -86,7 +103,7 @@ PUBLISHED: Mapping[str, PublishedTask] = {
         columns=("id", "question", "choices", "answerKey"),
         read=_read_labelled,
     ),
-    "mmlu": _mmlu(mmlu.STEM, mmlu.SOCIAL_SCIENCES, mmlu.HUMANITIES, mmlu.OTHER),
+    "mmlu": _mmlu(),
     "mmlu_stem": _mmlu(mmlu.STEM),
     "mmlu_social_sciences": _mmlu(mmlu.SOCIAL_SCIENCES),
     "mmlu_humanities": _mmlu(mmlu.HUMANITIES),
@@ -137,13 +154,13 @@ def _questions(
     counts: Counter[str] = Counter()
     equal_choices = 0
     for number, row in enumerate(rows, start=1):
-        subject = row.get("subject") or task.config
+        subject = str(row.get("subject") or task.config)
         counts[subject] += 1
         if task.subjects and subject not in task.subjects:
             continue
         try:
             question = task.read(row, f"{subject}/{counts[subject]}")
-        except (AttributeError, KeyError, TypeError, KvorumError) as error:
+        except KvorumError as error:
             message = f"{where}, row {number}: {error}"
             if not skip_bad_rows:
                 raise KvorumError(f"{message}; --skip-bad-rows leaves such rows out") from error
@@ -157,28 +174,22 @@ def _questions(
     return tuple(questions)
 
 
-def _mirror_rows(name: str, path: Path, data_root: Path) -> tuple[list[str], list[Row]]:
-    import pyarrow
-    import pyarrow.parquet
-
+def _mirror_rows(name: str, path: Path, data_root: Path) -> tuple[list[str], list[dict[str, Any]]]:
     if not path.is_file():
         raise KvorumError(
-            f"task '{name}' is not in the data root {data_root}: there is no {path}; a data root holds "
-            "<hub id>/<config>/<split>.parquet. Without --data-root and KVORUM_DATA the task comes from the hub"
+            f"task '{name}' is not in the data root {data_root}: there is no file {path}. A data root holds "
+            "<hub id>/<config>/<split>.parquet; without --data-root and KVORUM_DATA the task comes from the hub"
         )
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise KvorumError(f"{path}: not a readable Parquet file: {error}") from error
-    return table.column_names, table.to_pylist()
+    return read_parquet(path, lambda _: True)
 
 
-def _hub_rows(name: str, task: PublishedTask, split: str) -> tuple[list[str], list[Row]]:
+def _hub_rows(name: str, task: PublishedTask, split: str) -> tuple[list[str], list[dict[str, Any]]]:
     import datasets
+    from datasets.exceptions import DatasetsError
 
     try:
         dataset = datasets.load_dataset(task.hub_id, task.config, split=split)
-    except (OSError, RuntimeError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, RuntimeError, ValueError, DatasetsError) as error:
         raise KvorumError(
             f"task '{name}': cannot get {task.hub_id} ({task.config}, {split}) from the Hugging Face hub: {error}. "
             "Where there is no network, --data-root (or KVORUM_DATA) names a folder with a copy, "

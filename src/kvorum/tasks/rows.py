@@ -1,10 +1,11 @@
 """A row of a user's file becomes a question: every field checked, every mistake named."""
 
+import difflib
 import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kvorum.errors import KvorumError, nearest
@@ -12,10 +13,12 @@ from kvorum.tasks.question import Question, refuse_equal_choices
 
 FIELDS = ("question", "choices", "answer", "id", "subject")
 
-CHOICE_COLUMN = re.compile(r"choice_(\d+)")
+CHOICE_COLUMN = re.compile(r"choice_(0|[1-9][0-9]*)")
 
 LETTER = re.compile(r"[a-zA-Z]|\([a-zA-Z]\)|[a-zA-Z]\)")
-INDEX = re.compile(r"\d{1,6}(\.0)?")  # a column of integers with gaps comes out of pandas as 1.0
+INDEX = re.compile(r"[0-9]{1,6}(\.0)?")  # a column of integers with gaps comes out of pandas as 1.0
+
+OTHER_NAMES_OF_ANSWER = ("answer", "answer_key", "correct", "correct_answer", "gold", "label", "labels", "target")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +29,29 @@ class Answer:
     other: int | None = None
 
 
+def is_field(column: str) -> bool:
+    """Whether a column of this name is read."""
+    return column in FIELDS or CHOICE_COLUMN.fullmatch(column) is not None
+
+
 def check_columns(columns: Sequence[str]) -> None:
     """Raise KvorumError where a field is missing that a question needs, or one is there under a wrong name."""
     if "question" not in columns:
-        raise KvorumError(f"there is no field 'question'{nearest('question', columns)}")
+        raise KvorumError(f"there is no 'question'{nearest('question', columns)}")
     numbered = [column for column in columns if CHOICE_COLUMN.fullmatch(column)]
     if "choices" in columns and numbered:
         raise KvorumError(f"there are both 'choices' and '{numbered[0]}'; keep one of the two ways to give choices")
     if "choices" not in columns and not numbered:
-        raise KvorumError(f"there is no field 'choices', nor 'choice_0' and so on{nearest('choices', columns)}")
+        raise KvorumError(f"there is no 'choices', nor 'choice_0' and so on{nearest('choices', columns)}")
     missing = [f"choice_{place}" for place in range(len(numbered)) if f"choice_{place}" not in numbered]
     if missing:
         raise KvorumError(f"there is {', '.join(map(repr, numbered))} but no '{missing[0]}'; choices count from 0")
-    if "answer" not in columns:
-        # Answers may be absent, so a misspelt name would silently lose them all.
-        for column in columns:
-            if column not in FIELDS and column.lower().rstrip("s") in ("answer", "label", "answerkey", "answer_key"):
-                raise KvorumError(
-                    f"there is a field '{column}', but none called 'answer'; rename it (leave it out to predict only)"
-                )
+    if "answer" in columns:
+        return
+    # Answers may be absent, so a wrong name would lose them all without a word.
+    for column in columns:
+        if not is_field(column) and difflib.get_close_matches(column.lower(), OTHER_NAMES_OF_ANSWER, cutoff=0.8):
+            raise KvorumError(f"there is '{column}' but no 'answer'; rename it, or remove it if answers are not known")
 
 
 def read_row(row: Mapping[str, Any], default_id: str) -> tuple[Question, Answer | None]:
@@ -52,18 +59,15 @@ def read_row(row: Mapping[str, Any], default_id: str) -> tuple[Question, Answer 
 
     Raises KvorumError, naming the field, for everything that is wrong with it.
     """
-    question = _text(row, "question")
-    choices = _choices(row)
-    answer = _answer(row.get("answer"), choices)
-    read = Question(
+    question = Question(
         id=_id(row, default_id),
-        question=question,
-        choices=choices,
-        answer=None if answer is None else answer.index,
+        question=_text(row, "question"),
+        choices=_choices(row),
         subject=_text(row, "subject") if _present(row.get("subject")) else "",
     )
-    refuse_equal_choices(choices)
-    return read, answer
+    refuse_equal_choices(question.choices)
+    answer = _answer(row.get("answer"), question.choices)
+    return replace(question, answer=None if answer is None else answer.index), answer
 
 
 def choices_from_json(cell: str) -> Any:
@@ -72,8 +76,8 @@ def choices_from_json(cell: str) -> Any:
         return json.loads(cell)
     except (ValueError, RecursionError):
         raise KvorumError(
-            f"'choices' is {_shown(cell)}, which is no JSON list; "
-            'write ["first", "second"] (in a quoted cell, with its quotes doubled), or use columns choice_0, choice_1, ...'
+            f"'choices' is {_shown(cell)}, which is no JSON list; a cell of it reads "
+            '"[""first"", ""second""]"; or use columns choice_0, choice_1, ...'
         ) from None
 
 
@@ -132,7 +136,9 @@ def _answer(value: Any, choices: tuple[str, ...]) -> Answer | None:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value < len(choices):
-            raise KvorumError(f"'answer' is {value}, which is no index of {len(choices)} choices, counted from 0")
+            raise KvorumError(
+                f"'answer' is {_shown(value)}, which is no index of {len(choices)} choices, counted from 0"
+            )
         return Answer(value)
     if not isinstance(value, str):
         raise KvorumError(f"'answer' is {_shown(value)}, which is neither an index, nor a letter, nor a choice's text")
@@ -146,6 +152,6 @@ def _answer(value: Any, choices: tuple[str, ...]) -> Answer | None:
     if not meanings:
         raise KvorumError(
             f"'answer' is {_shown(value)}, which is neither the text of a choice, nor its letter, nor its index "
-            f"(from 0){nearest(text, choices)}"
+            f"(from 0){nearest(text, [choice[:40] for choice in choices])}"
         )
     return Answer(meanings[0], next((other for other in meanings[1:] if other != meanings[0]), None))

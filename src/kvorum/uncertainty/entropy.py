@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 RESOLUTION = 1e-12
-"""Nats. Members that agree leave a difference of rounding errors, some of them below zero; ranked as if they were mutual
-information, they would tell an untouched model's right answers from its wrong ones."""
+"""Nats. Members that agree leave a difference of rounding errors, some of them below zero; ranked as if they meant
+something, they would tell an untouched model's right answers from its wrong ones."""
 
 
 def predictive_entropy(

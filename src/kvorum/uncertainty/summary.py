@@ -13,21 +13,21 @@ from kvorum.uncertainty.ranking import resampled_auroc
 from kvorum.uncertainty.scores import brier, correct, nll
 
 METRICS = ("accuracy", "nll", "brier", "ece", "ece_mass")
-RANKING = ("predictive_entropy", "mutual_information")
+RANKING = {"predictive_entropy": predictive_entropy, "mutual_information": mutual_information}
 
 
 @runtime_checkable
-class HasUncertainty(Protocol):
-    """What `separation` asks of a task's questions; `Predictions` has it."""
+class Answered(Protocol):
+    """What `separation` asks of a task's predictions; `Predictions` has it."""
 
     @property
-    def predictive_entropy(self) -> Float64[np.ndarray, "example"]:
-        """Total uncertainty, in nats."""
+    def probs(self) -> Float64[np.ndarray, "member example candidate"]:
+        """Of each candidate; 0 beyond a question's last."""
         ...
 
     @property
-    def mutual_information(self) -> Float64[np.ndarray, "example"]:
-        """Epistemic uncertainty, in nats."""
+    def rest(self) -> Float64[np.ndarray, "member example"]:
+        """Probability on everything that is no candidate."""
         ...
 
 
@@ -91,16 +91,17 @@ def summarize(
     }
 
 
-def separation(
-    in_domain: HasUncertainty, other: HasUncertainty, *, resamples: int = 1000, seed: int = 0
-) -> dict[str, Interval]:
+def separation(in_domain: Answered, other: Answered, *, resamples: int = 1000, seed: int = 0) -> dict[str, Interval]:
     """AUROC of entropy and of mutual information for telling another task's questions from those in domain.
 
     Above 0.5 the other task's questions are the more uncertain ones. Both tasks are resampled, each for itself.
     """
-    sizes = [len(in_domain.predictive_entropy), len(other.predictive_entropy)]
+    sizes = [in_domain.rest.shape[1], other.rest.shape[1]]
     is_other = np.repeat([False, True], sizes)
-    scores = {name: np.concatenate([getattr(in_domain, name), getattr(other, name)]) for name in RANKING}
+    scores = {
+        name: np.concatenate([score(task.probs, task.rest) for task in (in_domain, other)])
+        for name, score in RANKING.items()
+    }
     return bootstrap(
         lambda counts: {name: resampled_auroc(score, is_other, counts) for name, score in scores.items()},
         sizes,

@@ -1,0 +1,278 @@
+"""The command line: made from the settings and the public functions."""
+
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from kvorum.config import SETTINGS, FitConfig, fit_config, read_yaml
+from kvorum.errors import KvorumError
+from kvorum.run import Run, locked
+from kvorum.terminal import answer_dict, answer_table, numbers_tables, run_dict
+
+if TYPE_CHECKING:
+    from kvorum.posterior import Job, Posterior
+
+OPTIONS = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone)
+DEMO = {
+    "model": "smollm2-135m",
+    "task": "facts_capitals",
+    "evaluate": ("facts_capitals", "facts_elements", "facts_opposites", "facts_sums"),
+    "out": "runs/demo",
+}
+
+app = tyro.extras.SubcommandApp()
+# Into a file or a pipe nothing is cut to the width of a terminal that is not there.
+out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+err = Console(stderr=True, soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake ends with one line and exit status 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_ToConsole()])
+    for noisy in ("httpx", "transformers", "datasets", "filelock"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if arguments[:1] == ["fit"]:
+            _fit(arguments[1:])
+        elif arguments[:1] == ["--version"]:
+            import kvorum
+
+            out.print(f"kvorum {kvorum.__version__}", highlight=False)
+        else:
+            app.cli(args=arguments, prog="kvorum", description=DESCRIPTION, config=OPTIONS, sort_subcommands=False)
+    except KvorumError as error:
+        err.print(f"[bold red]kvorum:[/] {escape(str(error))}", highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("stopped; what was saved is kept, and the same command goes on from there")
+        sys.exit(130)
+
+
+DESCRIPTION = (
+    "Fine-tune a language model as an ensemble of LoRA adapters, in one pass over one frozen base model, and know how "
+    "sure each answer is and why."
+)
+
+
+@app.command
+def fit() -> None:
+    """Fit an ensemble on a task, scoring tasks before the first epoch and after each."""
+    # Only here so that `kvorum --help` lists it: its flags depend on the YAML file, so `main` takes it first.
+
+
+FIT_DESCRIPTION = (
+    "Fit an ensemble of LoRA adapters on a task, and score tasks before the first epoch and after each. The same "
+    "command again goes on where it stopped. CONFIG.yaml holds the same settings; flags win over it."
+)
+
+
+def _fit(arguments: list[str]) -> None:
+    file = arguments[0] if arguments and Path(arguments[0]).suffix in {".yaml", ".yml"} else None
+    settings = read_yaml(file) if file else {}
+    settings.pop("facts", None)  # a run's own config.yaml can be fitted again
+    if file:
+        known = {name: settings.get(name, "to be named") for name in ("model", "task")}
+        settings = {name: getattr(fit_config(settings | known, where=file), name) for name in settings}
+    asked = tyro.cli(
+        _flags(settings),
+        args=arguments[1:] if file else arguments,
+        prog="kvorum fit [CONFIG.yaml]",
+        description=FIT_DESCRIPTION,
+        config=OPTIONS,
+    )
+    config = fit_config({name: getattr(asked, name) for name in SETTINGS}, where="kvorum fit")
+    job = _plan(config)
+    if asked.dry_run:
+        from kvorum.posterior.dry_run import describe
+
+        out.print(escape(describe(job)), highlight=False)
+        return
+    _fit_job(job)
+    out.print(f"fitted into {job.out}; next: kvorum report {job.out}", highlight=False)
+
+
+def _flags(defaults: dict[str, Any]) -> type:
+    """A dataclass of the settings and --dry-run, with the help from the settings' own docstrings."""
+    fields: list[Any] = []
+    for field in dataclasses.fields(FitConfig):
+        info = FitConfig.__pydantic_fields__[field.name]
+        kind = Annotated[field.type, tyro.conf.arg(help=info.description)]
+        default = defaults.get(field.name, ... if info.is_required() else info.default)
+        fields.append((field.name, kind) if default is ... else (field.name, kind, dataclasses.field(default=default)))
+    dry = Annotated[bool, tyro.conf.arg(help="Show what would run, and one whole prompt with its tokens; fit nothing.")]
+    fields.append(("dry_run", dry, dataclasses.field(default=False)))
+    return dataclasses.make_dataclass("fit", fields, kw_only=True, frozen=True)
+
+
+def _plan(config: FitConfig) -> "Job":
+    with err.status("loading"):
+        from kvorum.posterior import plan
+
+        _quiet()
+        job = plan(config)
+    for message in job.task.skipped[:20]:
+        err.print(f"skipped: {escape(message)}", highlight=False)
+    if job.task.skipped:
+        err.print(f"{len(job.task.skipped)} rows of {job.task.name} were skipped", highlight=False)
+    for task in job.evaluation:
+        if task.name == job.task.name and task.tested_on_train:
+            err.print(f"note: {task.name} is scored on the questions that it is fitted on", highlight=False)
+    return job
+
+
+def _quiet() -> None:
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+
+
+def _fit_job(job: "Job") -> "Posterior":
+    from kvorum.posterior.fit import fit_in_run_directory
+    from kvorum.posterior.progress import Bars
+
+    return fit_in_run_directory(job, Bars(err))
+
+
+def _load(run: Run, epoch: int | str) -> "Posterior":
+    with err.status("loading"):
+        from kvorum.posterior import load
+
+        _quiet()
+        return load(run, epoch)
+
+
+@app.command
+def evaluate(
+    run: tyro.conf.Positional[Path],
+    /,
+    task: tuple[str, ...],
+    epochs: str = "last",
+    evaluate_limit: int | None = None,
+    data_root: str | None = None,
+) -> None:
+    """Score tasks with a run's ensemble, and keep the predictions in the run.
+
+    Args:
+        run: The run directory.
+        task: Named tasks, or .jsonl, .csv or .parquet files of questions.
+        epochs: last, all, or numbers such as 0,3.
+        evaluate_limit: Score the first N questions only.
+        data_root: A local mirror of the question sets; default: the one of the run.
+    """
+    from kvorum.tasks import load_task
+
+    opened = Run.open(run)
+    root = data_root or opened.config.data_root
+    tasks = [load_task(name, data_root=root, skip_bad_rows=opened.config.skip_bad_rows) for name in task]
+    chosen = opened.resolve_epochs(epochs)
+    posterior = _load(opened, chosen[0])
+    from kvorum.posterior.evaluate import evaluate_epochs
+    from kvorum.posterior.progress import Bars
+
+    with locked(opened.path):
+        evaluate_epochs(opened, posterior, tasks, chosen, limit=evaluate_limit, progress=Bars(err))
+
+
+@app.command
+def show(run: tyro.conf.Positional[Path], /, json: bool = False) -> None:
+    """Every number of every epoch and task of a run.
+
+    Args:
+        run: The run directory.
+        json: Print JSON.
+    """
+    opened = Run.open(run)
+    if json:
+        _print_json(run_dict(opened))
+        return
+    for table in numbers_tables(opened):
+        out.print(table)
+
+
+@app.command
+def report(run: tyro.conf.Positional[Path], /) -> None:
+    """Write a run's page, report/index.html, with its figures beside it, and print its path.
+
+    Args:
+        run: The run directory.
+    """
+    from kvorum.report import write
+
+    opened = Run.open(run)
+    with err.status("drawing"):
+        page = write(opened)
+    out.print(str(page), highlight=False, markup=False)
+
+
+@app.command
+def ask(
+    run: tyro.conf.Positional[Path],
+    question: tyro.conf.Positional[str],
+    /,
+    choices: tuple[str, ...],
+    subject: str = "",
+    epoch: str = "last",
+    json: bool = False,
+) -> None:
+    """Ask a run's ensemble a question: the answer, probabilities, entropy, mutual information, the members' votes.
+
+    Args:
+        run: The run directory.
+        question: What to ask.
+        choices: The candidate answers, at least two.
+        subject: Its subject, for prompts that name one.
+        epoch: Which epoch's adapters answer: last, or a number.
+        json: Print JSON.
+    """
+    from kvorum.tasks.question import refuse_equal_choices
+
+    refuse_equal_choices(choices)
+    predictions = _load(Run.open(run), epoch).ask(question, choices, subject=subject)
+    if json:
+        _print_json(answer_dict(predictions))
+    else:
+        out.print(answer_table(predictions))
+
+
+@app.command
+def demo(out_: Annotated[str, tyro.conf.arg(name="out")] = "runs/demo", members: int = 5, epochs: int = 3) -> None:
+    """Everything above on built-in facts: fit on capitals, score other kinds of facts, show, report, ask.
+
+    Args:
+        out_: The run directory.
+        members: Adapters in the ensemble.
+        epochs: Passes over the training questions.
+    """
+    config = fit_config(DEMO | {"out": out_, "members": members, "epochs": epochs}, where="kvorum demo")
+    posterior = _fit_job(_plan(config))
+    show(Path(out_))
+    for question, choices in DEMO_QUESTIONS:
+        out.print(answer_table(posterior.ask(question, choices)))
+    report(Path(out_))
+
+
+DEMO_QUESTIONS = (
+    ("What is the capital of Italy?", ("Milan", "Rome", "Naples", "Turin")),
+    ("What is 38 + 47?", ("75", "85", "95", "86")),
+)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+class _ToConsole(logging.Handler):
+    """Log lines above a progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err.print(escape(self.format(record)), highlight=False)

@@ -1,0 +1,59 @@
+"""What a fit would do, in words and numbers, and one whole prompt with its tokens."""
+
+from kvorum.posterior.job import Job
+
+GIB = 2**30
+
+
+def describe(job: Job) -> str:
+    """The model, questions, steps, tokens and memory of a fit, and its first question as the model reads it."""
+    config, facts = job.config, job.facts()
+    memory = job.memory_estimate()
+    each = facts["parameters_per_member"]
+    rows = [
+        ("base model", f"{job.base.name}, {job.base.parameters:,} parameters, on {job.base.device}"),
+        (
+            "adapters",
+            f"{config.members} members x {each:,} = {config.members * each:,} trainable parameters on "
+            f"{len(job.targets)} modules, rank {config.rank}, alpha {config.alpha:g}",
+        ),
+        ("prior", f"{config.prior}, l2 {config.l2:g}" if config.prior != "none" else "none"),
+        ("fitted on", f"{job.task.name} ({job.task.source}), {job.task.train_split}: {len(job.train):,} questions"),
+        *(("scored on", f"{t.name} ({t.source}), {t.test_split}: {len(t.test):,} questions") for t in job.evaluation),
+        (
+            "steps",
+            f"{config.epochs} epochs x {job.steps_per_epoch:,} = {config.epochs * job.steps_per_epoch:,} steps of "
+            f"{config.batch_size} questions a member",
+        ),
+        (
+            "tokens",
+            f"{job.tokens_per_epoch:,} an epoch over all members, none of them padding; at most "
+            f"{job.token_budget:,} a pass",
+        ),
+        (
+            "memory",
+            f"about {sum(memory.values()) / GIB:.1f} GiB: "
+            + ", ".join(f"{name} {size / GIB:.2f}" for name, size in memory.items()),
+        ),
+        ("run directory", str(job.out)),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([*(f"{name:<{width}}  {value}" for name, value in rows), "", *_prompt(job)])
+
+
+def _prompt(job: Job) -> list[str]:
+    """The first training question: its text, then its tokens, scored ones in double brackets."""
+    question, encoded = job.train[0], job.encoded[0]
+    lines = [f"the first question ({question.id}), {job.prompt.answer_format} format:", ""]
+    lines += [f"  {line}" for line in job.base.tokenizer.decode(encoded.prompt).split("\n")]
+    tokens = " ".join(_shown(job, token) for token in encoded.prompt)
+    lines += ["", f"its {len(encoded.prompt)} prompt tokens:", f"  {tokens}", ""]
+    lines.append("and after it, the candidates; [[tokens]] are scored, each from the position before it:")
+    for number, candidate in enumerate(encoded.candidates):
+        mark = "right" if number == encoded.answer else "     "
+        lines.append(f"  {mark}  {' '.join(f'[[{_shown(job, token)}]]' for token in candidate)}")
+    return lines
+
+
+def _shown(job: Job, token: int) -> str:
+    return f"{job.base.tokenizer.decode([token])!r}:{token}"

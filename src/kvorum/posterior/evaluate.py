@@ -1,0 +1,51 @@
+"""Scoring more tasks with a run that is fitted."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from kvorum.adapters import AdapterStack
+from kvorum.errors import KvorumError
+from kvorum.posterior.posterior import Posterior
+from kvorum.posterior.progress import Progress
+from kvorum.run import Run
+from kvorum.tasks import Task
+
+
+def evaluate_epochs(
+    run: Run,
+    posterior: Posterior,
+    tasks: Sequence[Task],
+    epochs: Sequence[int],
+    *,
+    limit: int | None = None,
+    progress: Progress,
+) -> None:
+    """Score tasks at epochs, keeping the predictions in the run; the base model of the posterior serves all epochs.
+
+    Raises `KvorumError` if the run already holds another task under the name of one of these.
+    """
+    for task in tasks:
+        _refuse_namesake(run, task)
+    with progress:
+        for epoch in epochs:
+            stack = AdapterStack.load(run.adapters_file(epoch))
+            at_epoch = dataclasses.replace(posterior, stack=stack, facts=posterior.facts | {"epoch": epoch})
+            for task in tasks:
+                predictions = at_epoch.predict(
+                    task,
+                    limit=limit,
+                    progress=lambda done, total, name=task.name, epoch=epoch: progress.scored(epoch, name, done, total),
+                )
+                run.save_predictions(epoch, task.name, predictions)
+                progress.numbers(epoch, task.name, run.numbers(epoch, task.name))
+
+
+def _refuse_namesake(run: Run, task: Task) -> None:
+    for epoch in run.epochs:
+        if task.name in run.tasks(epoch):
+            source = run.predictions(epoch, task.name).facts.get("source")
+            if source != task.source:
+                raise KvorumError(
+                    f"{run.path} holds predictions on another '{task.name}' ({source}, not {task.source}); "
+                    "rename the file"
+                )

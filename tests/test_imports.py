@@ -1,0 +1,77 @@
+"""The walls of the house: which room may import which, and which must not need torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "kvorum"
+
+# Each room, and what of ours it may import besides itself.
+ALLOWED = {
+    "errors": set(),
+    "files": {"errors"},
+    "tasks": {"errors"},
+    "adapters": {"errors"},
+    "uncertainty": {"errors"},
+    "config": {"errors"},
+    "engine": {"errors", "adapters"},
+    "predictions": {"errors", "files", "uncertainty"},
+    "run": {"errors", "files", "config", "predictions", "uncertainty"},
+    "posterior": {"errors", "files", "config", "predictions", "run", "tasks", "adapters", "engine"},
+    "report": {"errors", "files", "config", "predictions", "run", "uncertainty"},
+    "terminal": {"errors", "predictions", "report", "run"},
+    "cli": {"errors", "config", "report", "run", "posterior", "tasks", "terminal"},
+}
+
+
+def imported(file: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: imports are absolute"
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(file: Path) -> str:
+    return file.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+FILES = sorted(file for file in SOURCE.rglob("*.py") if file.parent != SOURCE or file.name != "__init__.py")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_a_room_imports_only_the_rooms_below_it(file: Path) -> None:
+    here = room(file)
+    ours = {name.split(".")[1] for name in imported(file) if name.startswith("kvorum.")}
+    assert ours - {here} <= ALLOWED[here]
+
+
+@pytest.mark.parametrize("here", ["engine", "adapters"])
+def test_engine_and_adapters_need_torch_transformers_safetensors_and_numpy_alone(here: str) -> None:
+    third = {"torch", "transformers", "safetensors", "numpy", "jaxtyping"}
+    for file in (SOURCE / here).rglob("*.py"):
+        roots = {name.partition(".")[0] for name in imported(file)}
+        assert roots - set(sys.stdlib_module_names) <= third | {"kvorum"}, file
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import kvorum",
+        "import kvorum.cli",
+        "import kvorum.report",
+        "import kvorum.terminal",
+        "import kvorum.uncertainty",
+    ],
+)
+def test_reading_a_run_needs_no_torch(code: str) -> None:
+    heavy = "torch transformers peft datasets matplotlib sklearn pandas"
+    check = f"import sys\n{code}\nprint(*[m for m in '{heavy}'.split() if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
