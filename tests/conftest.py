@@ -9,8 +9,9 @@ from jaxtyping import install_import_hook
 
 install_import_hook("kvorum", "beartype.beartype")
 
-# Nothing is fetched while the tests run.
+# Nothing is fetched while the tests run, and tiny matrices gain nothing from several threads.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,8 @@ def predictions(
     spread: float = 0.1,
     rest: float = 0.0,
     unknown: int = 0,
-    trained_on: bool = False,
+    trained_on: int = 0,
+    diverged: dict[str, str] | None = None,
 ) -> Predictions:
     """Members that start out equal, learn the answers at a pace and drift apart at another."""
     numbers = list(members)
@@ -57,14 +58,21 @@ def predictions(
         subjects=tuple("geography" if row % 2 else "" for row in range(questions)),
         questions=tuple(texts),
         choices=tuple(choices),
-        facts={"task": task, "epoch": epoch, "members": numbers, "trained_on": trained_on},
+        facts={
+            "task": task,
+            "epoch": epoch,
+            "members": numbers,
+            "diverged": diverged or {},
+            "trained_on": trained_on > 0,
+            "trained_on_questions": trained_on,
+        },
     )
 
 
 TASKS = {
     "facts_capitals": {"questions": 80, "skill": 1.0, "spread": 0.1},
     "facts_elements": {"questions": 60, "skill": 0.4, "spread": 0.4, "rest": 0.05},
-    HOSTILE_TASK: {"questions": 6, "skill": 0.1, "spread": 0.3, "unknown": 1, "trained_on": True},
+    HOSTILE_TASK: {"questions": 6, "skill": 0.1, "spread": 0.3, "unknown": 1, "trained_on": 4},
 }
 
 
@@ -74,7 +82,9 @@ def make(folder: Path, tasks: dict[str, dict], epochs: Iterable[int] = range(4),
     facts = {
         "task": fitted,
         "evaluation_tasks": list(tasks),
-        "versions": {"torch": "2.13.0"},
+        "torch": "2.13.0",
+        "train_questions": 1600,
+        "sizes": {"of the base": 135_000_000, "whole": [True, None]},
         "prompt_template": f"Question: {{{{ question }}}}\nAnswer:{HOSTILE}",
     }
     run = Run(folder, config, facts)

@@ -167,7 +167,8 @@ def test_pages_turn(run, opened):
 
 def test_hostile_text_is_shown_as_it_is(opened):
     opened.select_option("#pick-task", label=HOSTILE_TASK)
-    assert opened.is_visible("#fitted")
+    said = "4 of these 6 questions are among those that the members were fitted on."
+    assert opened.inner_text("#fitted") == said
     opened.fill("#search", "window.hacked")
     opened.click("#rows .open")
     full = opened.locator(".detail .full").evaluate("element => element.textContent")

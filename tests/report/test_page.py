@@ -112,21 +112,32 @@ def test_every_number_is_on_the_page(run, html):
 
 
 def test_what_was_run_is_said(elements):
-    for words in ("smollm2-135m", "rank 8, alpha 16", "learning rate 0.0003", "2.13.0", "Question: {{ question }}"):
+    for words in (
+        "smollm2-135m",
+        "rank 8, alpha 16",
+        "learning rate 0.0003",
+        "torch 2.13.0",
+        "1,600 questions",
+        "135,000,000",
+        "yes, –",
+        "Question: {{ question }}",
+    ):
         assert words in elements.text
 
 
 def test_evaluating_on_what_was_fitted_is_said_once(elements):
-    said = f"{HOSTILE_TASK} was evaluated on the questions that the members were fitted on"
-    assert elements.text.count(said) == 1
-    assert elements.text.count("was evaluated on the questions that the members were fitted on") == 1
+    assert elements.text.count(f"{HOSTILE_TASK} was evaluated on 4 of 6 questions that the members were fitted on") == 1
+    assert elements.text.count("that the members were fitted on: its numbers") == 1
 
 
 def test_a_member_that_diverged_is_named(make_run):
     run = make_run({"facts_capitals": {"questions": 6}}, epochs=[0, 1])
-    run.save_predictions(1, "facts_capitals", predictions("facts_capitals", 1, questions=6, members=[0, 1, 2, 4]))
+    others, why = [0, 1, 2, 4], {"3": "epoch 1, step 2"}
+    left = predictions("facts_capitals", 1, questions=6, members=others, diverged=why, trained_on=6)
+    run.save_predictions(1, "facts_capitals", left)
     text = Elements(write(Run.open(run.path)).read_text(encoding="utf-8")).text
-    assert "Member 3 diverged and is left out from epoch 1 on." in text
+    assert "Member 3 diverged by epoch 1, step 2, and is left out from epoch 1 on. Its answers" in text
+    assert "facts_capitals was evaluated on all of 6 questions that the members were fitted on" in text
 
 
 def test_no_member_left_out_is_said_too(html):

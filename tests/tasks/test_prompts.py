@@ -1,7 +1,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvorum.errors import KvorumError
@@ -27,6 +27,7 @@ def test_the_template_for_text():
     assert prompt.render(QUESTION) == "Question: Which is {{ 7 * 7 }} & <b>?\nAnswer:"
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1).filter(str.strip), st.lists(st.text(min_size=1).filter(str.strip), min_size=2, max_size=26))
 def test_whatever_is_asked_goes_in_verbatim(question, choices):
     try:

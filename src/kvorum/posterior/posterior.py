@@ -61,6 +61,17 @@ class Posterior:
             raise KvorumError("there are no questions to answer")
         encoded = encode(questions, self.prompt, self.base.tokenizer, max_length=self.base.max_length)
         probs, rest = self._score(encoded, progress)
+        members = [self.stack.members[i] for i in self.stack.active]
+        diverged = dict(self.stack.diverged)
+        finite = np.isfinite(probs).all((1, 2)) & np.isfinite(rest).all(1)
+        if not finite.any():
+            raise KvorumError("no member's probabilities are finite, so nothing can answer; fit with a lower --lr")
+        if not finite.all():
+            # Its last step went too far, and no gradient has been taken since that would have shown it.
+            lost = [member for member, fine in zip(members, finite, strict=True) if not fine]
+            diverged |= dict.fromkeys(lost, "its predictions are not finite")
+            log.warning("members %s are left out: their predictions are not finite", lost)
+            probs, rest = probs[finite], rest[finite]
         source = {"task": task.name, "split": task.test_split, "source": task.source} if isinstance(task, Task) else {}
         seen = sum((q.question, q.choices) in self.fitted_on for q in questions)
         return Predictions(
@@ -74,8 +85,8 @@ class Posterior:
             facts=self.facts
             | source
             | {
-                "members": [self.stack.members[i] for i in self.stack.active],
-                "diverged": {str(member): why for member, why in self.stack.diverged.items()},
+                "members": [member for member in members if member not in diverged],
+                "diverged": {str(member): why for member, why in diverged.items()},
                 "answer_format": self.prompt.answer_format,
                 "normalisation": self.normalisation,
                 "trained_on": seen > 0,

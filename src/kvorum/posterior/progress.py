@@ -75,6 +75,7 @@ class Bars(Silent):
             transient=True,
             disable=not console.is_terminal,
         )
+        self.scoring = self.bars.add_task("scoring", total=None, visible=False, note="")
         self.since = time.monotonic()
 
     def begin(self, job: "Job", done: int) -> None:
@@ -82,7 +83,6 @@ class Bars(Silent):
         self.job = job
         steps = job.steps_per_epoch
         self.fitting = self.bars.add_task("fitting", total=job.config.epochs * steps, completed=done * steps, note="")
-        self.scoring = self.bars.add_task("scoring", total=None, visible=False, note="")
 
     def steps(self, lines: Sequence[dict[str, Any]]) -> None:
         """Move the bar on."""

@@ -98,7 +98,7 @@ def _answers(evaluation: Evaluation, *, members: bool) -> dict[str, Any]:
     real = np.arange(predictions.probs.shape[2]) < _counts(evaluation)[:, None]
     data: dict[str, Any] = {
         "members": evaluation.members,
-        "fitted": evaluation.fitted_on_itself,
+        "fitted": evaluation.fitted_on,
         "entropy": pack(predictions.predictive_entropy),
         "expected": pack(predictions.expected_entropy),
         "information": pack(predictions.mutual_information),

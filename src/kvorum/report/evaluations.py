@@ -29,9 +29,15 @@ class Evaluation:
         return f"{self.task} (in domain)" if self.in_domain else self.task
 
     @property
-    def fitted_on_itself(self) -> bool:
-        """Whether the questions are those the members were fitted on."""
-        return bool(self.predictions.facts.get("trained_on", False))
+    def fitted_on(self) -> int:
+        """How many of the questions are among those that the members were fitted on."""
+        facts = self.predictions.facts
+        return int(facts.get("trained_on_questions", len(self.predictions) if facts.get("trained_on") else 0))
+
+    @property
+    def diverged(self) -> dict[int, str]:
+        """The members that are left out because they diverged, and where they did."""
+        return {int(member): where for member, where in self.predictions.facts.get("diverged", {}).items()}
 
     @property
     def members(self) -> list[int]:

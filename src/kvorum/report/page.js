@@ -240,6 +240,7 @@
     answers = answersOf(state.task, state.epoch);
     state.open.clear();
     byId("fitted").hidden = !answers.fitted;
+    byId("fitted").textContent = `${answers.fitted} of these ${answers.size} questions are among those that the members were fitted on.`;
     byId("table").style.setProperty("--voters", String(answers.members.length));
     refresh();
     // Folding all texts for the first search takes a moment, better spent before somebody types.

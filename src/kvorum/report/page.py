@@ -104,25 +104,27 @@ def _lead(run: Run, evaluations: Sequence[Evaluation]) -> str:
 
 
 def _notices(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
-    found = [
-        f"{task[0].task} was evaluated on the questions that the members were fitted on: its numbers say how well they "
-        "remember, not how they do on new questions."
-        for task in by_task(evaluations)
-        if any(evaluation.fitted_on_itself for evaluation in task)
-    ]
-    return found + [
-        f"{left_out} Its answers count in nothing from then on." for left_out in _left_out(run, evaluations)
-    ]
+    found = []
+    for task in by_task(evaluations):
+        most = max(task, key=lambda evaluation: evaluation.fitted_on)
+        if most.fitted_on:
+            share = "all" if most.fitted_on >= len(most.predictions) else f"{most.fitted_on:,}"
+            found.append(
+                f"{most.task} was evaluated on {share} of {_count(len(most.predictions), 'question')} that the members "
+                "were fitted on: its numbers say how well they remember, not how they do on new questions."
+            )
+    return found + [f"{left_out} Its answers count in nothing from then on." for left_out in _left_out(evaluations)]
 
 
-def _left_out(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
-    """A sentence a member that diverged: one that the predictions of an epoch no longer have."""
-    first: dict[int, int] = {}
+def _left_out(evaluations: Sequence[Evaluation]) -> list[str]:
+    """A sentence a member that diverged, with the first epoch that does without it."""
+    first: dict[int, Evaluation] = {}
     for evaluation in sorted(evaluations, key=lambda each: each.epoch):
-        for member in set(range(run.config.members)) - set(evaluation.members):
-            first.setdefault(member, evaluation.epoch)
+        for member in evaluation.diverged:
+            first.setdefault(member, evaluation)
     return [
-        f"Member {member} diverged and is left out from epoch {epoch} on." for member, epoch in sorted(first.items())
+        f"Member {member} diverged by {of.diverged[member]}, and is left out from epoch {of.epoch} on."
+        for member, of in sorted(first.items())
     ]
 
 
@@ -150,23 +152,27 @@ def _headline(evaluation: Evaluation) -> list[str]:
 
 
 def _essentials(run: Run, evaluations: Sequence[Evaluation]) -> list[tuple[str, str]]:
-    config = run.config
+    config, facts = run.config, run.facts
     tasks = [task[-1] for task in by_task(evaluations)]
-    left_out = _left_out(run, evaluations)
+    left_out = _left_out(evaluations)
+    fitted = f" ({_count(facts['train_questions'], 'question')})" if "train_questions" in facts else ""
+    versions = [f"{name} {facts[name]}" for name in ("kvorum", "torch", "transformers") if name in facts]
     return [
         ("base model", config.model),
-        ("fitted on", _task(run)),
+        ("revision of the base model", str(facts.get("base_revision") or "–")[:12]),
+        ("fitted on", f"{_task(run)}{fitted}"),
         (
             "evaluated on",
             "\n".join(f"{each.task} ({_count(len(each.predictions), 'question')})" for each in tasks) or "–",
         ),
-        ("members", f"{config.members}" + (f", {len(left_out)} left out" if left_out else "")),
+        ("members", str(config.members)),
         ("members left out", "\n".join(left_out) or "none"),
         ("adapter", f"rank {config.rank}, alpha {config.alpha:g}, {', '.join(config.targets)}"),
         ("prior", config.prior if config.prior == "none" else f"{config.prior}, l2 {config.l2:g}"),
         ("fitting", f"{_count(config.epochs, 'epoch')}, batches of {config.batch_size}, learning rate {config.lr:g}"),
         ("answer format", config.answer_format),
         ("seed", str(config.seed)),
+        ("versions", "\n".join(versions) or "–"),
     ]
 
 
@@ -224,7 +230,7 @@ def _heading(rows: Sequence[Row]) -> str:
     words += f": {_count(last.questions, 'question')}"
     if last.labelled != last.questions:
         words += f", {last.labelled:,} with a known answer"
-    return words + (", the ones fitted on" if last.fitted_on_itself else "")
+    return words + (", fitted on" if last.fitted_on_itself else "")
 
 
 def _count(number: int, noun: str) -> str:

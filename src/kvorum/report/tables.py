@@ -57,6 +57,7 @@ class Row:
     epoch: int
     in_domain: bool
     fitted_on_itself: bool
+    """Whether any of the questions is among those that the members were fitted on."""
     questions: int
     labelled: int
     members: int
@@ -149,7 +150,7 @@ def _row(evaluation: Evaluation, inside: Evaluation | None) -> Row:
         task=evaluation.task,
         epoch=evaluation.epoch,
         in_domain=evaluation.in_domain,
-        fitted_on_itself=evaluation.fitted_on_itself,
+        fitted_on_itself=evaluation.fitted_on > 0,
         questions=numbers["questions"],
         labelled=numbers["labelled"],
         members=numbers["members"],
