@@ -43,6 +43,17 @@ def test_numbers_are_kept_and_follow_the_predictions(tmp_path: Path) -> None:
     assert run.numbers(0, "t")["ensemble"]["accuracy"]["value"] == 0.0, "but not of other predictions"
 
 
+def test_separation_is_from_the_fitted_task_and_follows_both(tmp_path: Path) -> None:
+    run = start(tmp_path / "run")
+    run.save_predictions(0, "u", predictions())
+    assert run.separation(0, "u") is None, "the fitted task is not scored yet"
+    run.save_predictions(0, "t", predictions())
+    assert run.separation(0, "t") is None
+    apart = run.separation(0, "u")
+    assert apart is not None and apart["predictive_entropy"]["value"] == 0.5
+    assert run.prediction_facts(0, "u") == {"task": "t"}
+
+
 def test_tasks_stand_in_the_order_asked_for_with_the_rest_after(tmp_path: Path) -> None:
     run = start(tmp_path / "run")
     for task in ("a", "u", "t"):
@@ -80,7 +91,7 @@ def test_what_is_no_run_is_said_with_the_runs_nearby(tmp_path: Path) -> None:
     with pytest.raises(KvorumError, match="holds no run"):
         Run.open(tmp_path / "plain")
     (tmp_path / "there" / "config.yaml").write_text("model: m\ntask: t\nmembrs: 3\n")
-    with pytest.raises(KvorumError, match="config.yaml: there is no setting 'membrs'"):
+    with pytest.raises(KvorumError, match=r"config.yaml: there is no setting 'membrs'"):
         Run.open(tmp_path / "there")
 
 

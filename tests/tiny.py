@@ -42,9 +42,8 @@ def model(name: str = "llama", seed: int = 0) -> PreTrainedModel:
         torch.manual_seed(seed)
         made = transformers.AutoModelForCausalLM.from_config(config(name), dtype=torch.float32)
         for parameter in made.parameters():
-            if parameter.ndim > 1:
-                torch.nn.init.normal_(parameter, std=0.2)
-            elif name == "qwen2" and parameter.shape != (32,):
+            biases = name == "qwen2" and parameter.shape != (32,)
+            if parameter.ndim > 1 or biases:
                 torch.nn.init.normal_(parameter, std=0.2)
     return made
 

@@ -17,7 +17,7 @@ from kvorum.config import FitConfig, fit_config, read_yaml
 from kvorum.errors import KvorumError
 from kvorum.files import atomic
 from kvorum.predictions import Predictions
-from kvorum.uncertainty.summary import summarize
+from kvorum.uncertainty import separation, summarize
 
 # What may change when a run goes on, since it changes no result: where things lie, and how much is asked for.
 MAY_CHANGE = frozenset({"out", "data_root", "token_budget", "evaluate", "epochs"})
@@ -149,23 +149,45 @@ class Run:
         self.numbers(epoch, task)
 
     def numbers(self, epoch: int, task: str) -> dict[str, Any]:
-        """Every number of a task at an epoch (`uncertainty.summary.summarize`), computed once and kept beside it."""
+        """Every number of a task at an epoch: `uncertainty.summarize` of its predictions."""
+        return self._derived(epoch, task)["numbers"]
+
+    def separation(self, epoch: int, task: str) -> dict[str, Any] | None:
+        """How well uncertainty tells a task's questions from the fitted task's: `uncertainty.separation`.
+
+        None for the fitted task itself, and at an epoch at which that one is not scored.
+        """
+        return self._derived(epoch, task)["separation"]
+
+    def prediction_facts(self, epoch: int, task: str) -> dict[str, Any]:
+        """The facts of a task's predictions at an epoch, without reading the predictions."""
+        return self._derived(epoch, task)["facts"]
+
+    def _derived(self, epoch: int, task: str) -> dict[str, Any]:
+        """What follows from predictions, computed once and kept beside them; computed again when they change."""
         file = self.predictions_file(epoch, task)
+        inside = self.predictions_file(epoch, str(self.facts.get("task")))
+        sources = [file, inside] if inside != file and inside.is_file() else [file]
+        digest = " ".join(hashlib.sha256(source.read_bytes()).hexdigest() for source in sources)
         kept = file.with_suffix(".numbers.json")
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
         if kept.is_file():
-            cached = json.loads(kept.read_text(encoding="utf-8"))
-            if cached["predictions_sha256"] == digest:
-                return cached["numbers"]
+            found = json.loads(kept.read_text(encoding="utf-8"))
+            if found["predictions_sha256"] == digest:
+                return found
         predictions = self.predictions(epoch, task)
-        numbers = summarize(predictions.probs, predictions.rest, predictions.answers)
+        derived = {
+            "predictions_sha256": digest,
+            "facts": predictions.facts,
+            "numbers": summarize(predictions.probs, predictions.rest, predictions.answers),
+            "separation": separation(Predictions.load(inside), predictions) if len(sources) > 1 else None,
+        }
         try:
             with atomic(kept) as temporary:
-                temporary.write_text(json.dumps({"predictions_sha256": digest, "numbers": numbers}), encoding="utf-8")
+                temporary.write_text(json.dumps(derived), encoding="utf-8")
         except OSError as error:
             # A run on a read-only disk can still be read.
             log.warning("%s could not be kept and will be computed again: %s", kept, error)
-        return numbers
+        return derived
 
     @cached_property
     def log(self) -> list[dict[str, Any]]:

@@ -66,6 +66,10 @@ def test_a_target_past_which_tokens_are_routed_is_refused() -> None:
 
     model = tiny.model()
     stack = kaiming_uniform_stack(find_targets(model, ["up_proj"]), members=[0], rank=2, alpha=2.0, seed=0)
-    with attached(model, stack) as attachment, attachment.routed(Route((0,), (3,))):
-        with pytest.raises(KvorumError, match="routes tokens past it"):
-            model.model.layers[0].mlp.up_proj(torch.zeros(1, 2, 32))
+    three_tokens = Route((0,), (3,))
+    with (
+        attached(model, stack) as attachment,
+        attachment.routed(three_tokens),
+        pytest.raises(KvorumError, match="routes tokens past it"),
+    ):
+        model.model.layers[0].mlp.up_proj(torch.zeros(1, 2, 32))

@@ -119,7 +119,7 @@ def test_a_changed_training_file_and_a_changed_base_model_are_refused(question_f
     tiny.save(tmp_path / "model", seed=3)
     with pytest.raises(kvorum.KvorumError, match="base revision was another"):
         fit(model, question_file, out=out, epochs=0)
-    with pytest.raises(kvorum.KvorumError, match="was fitted on .* but what is there now is"):
+    with pytest.raises(kvorum.KvorumError, match=r"was fitted on .* but what is there now is"):
         kvorum.load(out)
 
 
@@ -219,7 +219,7 @@ def test_a_member_that_diverges_is_frozen_named_and_left_out(
 
 
 def test_if_all_members_diverge_it_says_so(tiny_model: str, question_file: str) -> None:
-    with pytest.raises(kvorum.KvorumError, match="every member diverged by epoch 1, step .*lower --lr"):
+    with pytest.raises(kvorum.KvorumError, match=r"every member diverged by epoch 1, step .*lower --lr"):
         fit(tiny_model, question_file, lr=1e30, clip=0, epochs=3)
 
 
@@ -232,7 +232,7 @@ def test_what_cannot_be_fitted_is_said_before_anything_is_computed(tiny_model: s
         fit(tiny_model, str(unlabelled))
     long = tmp_path / "long.jsonl"
     long.write_text(json.dumps({"id": "x", "question": "word " * 80, "choices": ["b", "c"], "answer": 0}) + "\n")
-    with pytest.raises(kvorum.KvorumError, match="'x' is 4.. tokens long"):
+    with pytest.raises(kvorum.KvorumError, match=r"'x' is 4.. tokens long"):
         fit(tiny_model, str(long))
     with pytest.raises(kvorum.KvorumError, match="no setting 'learning_rate'"):
         fit(tiny_model, "facts_sums", learning_rate=1e-3)

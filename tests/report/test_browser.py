@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kvorum.report import write
+
 from .conftest import HOSTILE, HOSTILE_TASK
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -187,6 +189,18 @@ def test_the_page_is_never_wider_than_the_screen(opened, width):
     opened.set_viewport_size({"width": width, "height": 800})
     opened.locator("#rows .open").first.click()
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [390, 1100, 1280])
+def test_many_members_scroll_inside_their_row(browser, make_run, width):
+    page = write(make_run({"facts_capitals": {"questions": 4, "members": range(20)}}, epochs=[1]))
+    tab = browser.new_page(viewport={"width": width, "height": 800})
+    tab.goto(page.as_uri())
+    tab.locator("#rows .open").first.click()
+    assert tab.locator(".detail thead th").count() == 22
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.locator("#table").bounding_box()["width"] <= width
+    tab.close()
 
 
 def test_figures_follow_the_theme(opened):

@@ -18,7 +18,7 @@ from kvorum.run import Run
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, encode, load_task
 
 # Tokens in a pass, by kind of device, where none are asked for: what fills the caches, and what memory carries.
-TOKEN_BUDGET = {"cpu": 512, "cuda": 8192}
+TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}
 # Without a backward pass nothing is kept for one.
 INFERENCE_BUDGET_FACTOR = 4
 
@@ -63,7 +63,7 @@ class Posterior:
         probs, rest = self._score(encoded, progress)
         members = [self.stack.members[i] for i in self.stack.active]
         diverged = dict(self.stack.diverged)
-        finite = np.isfinite(probs).all((1, 2)) & np.isfinite(rest).all(1)
+        finite = np.asarray(np.isfinite(probs).all((1, 2)) & np.isfinite(rest).all(1))
         if not finite.any():
             raise KvorumError("no member's probabilities are finite, so nothing can answer; fit with a lower --lr")
         if not finite.all():

@@ -19,9 +19,18 @@ class Evaluation:
     task: str
     epoch: int
     in_domain: bool
-    predictions: Predictions
+    run: Run
     numbers: dict[str, Any]
     """What `kvorum.uncertainty.summarize` says of the predictions."""
+    separation: dict[str, Any] | None
+    """How well uncertainty tells its questions from those in domain, by `kvorum.uncertainty.separation`."""
+    facts: dict[str, Any]
+    """What the predictions say of where they come from."""
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """The predictions, read when first asked for: tables of numbers do without them."""
+        return self.run.predictions(self.epoch, self.task)
 
     @property
     def title(self) -> str:
@@ -31,18 +40,18 @@ class Evaluation:
     @property
     def fitted_on(self) -> int:
         """How many of the questions are among those that the members were fitted on."""
-        facts = self.predictions.facts
-        return int(facts.get("trained_on_questions", len(self.predictions) if facts.get("trained_on") else 0))
+        questions = self.numbers["questions"]
+        return int(self.facts.get("trained_on_questions", questions if self.facts.get("trained_on") else 0))
 
     @property
     def diverged(self) -> dict[int, str]:
         """The members that are left out because they diverged, and where they did."""
-        return {int(member): where for member, where in self.predictions.facts.get("diverged", {}).items()}
+        return {int(member): where for member, where in self.facts.get("diverged", {}).items()}
 
     @property
     def members(self) -> list[int]:
         """The members' numbers, in the order of the predictions; one that diverged is missing."""
-        return [int(member) for member in self.predictions.facts.get("members", range(len(self.predictions.probs)))]
+        return [int(member) for member in self.facts.get("members", range(self.numbers["members"]))]
 
     @cached_property
     def correct(self) -> Bool[np.ndarray, "example"]:
@@ -72,8 +81,10 @@ def read_evaluations(run: Run) -> list[Evaluation]:
             task=task,
             epoch=epoch,
             in_domain=task == fitted,
-            predictions=run.predictions(epoch, task),
+            run=run,
             numbers=run.numbers(epoch, task),
+            separation=run.separation(epoch, task),
+            facts=run.prediction_facts(epoch, task),
         )
         for epoch in run.epochs
         for task in run.tasks(epoch)

@@ -6,7 +6,6 @@ from typing import Any
 
 from kvorum.report.evaluations import Evaluation, read_evaluations
 from kvorum.run import Run
-from kvorum.uncertainty.summary import separation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,8 +113,7 @@ def numbers_table(run: Run) -> list[Row]:
 
 def table_of(evaluations: Sequence[Evaluation]) -> list[Row]:
     """`numbers_table` of what has been read already."""
-    inside = {evaluation.epoch: evaluation for evaluation in evaluations if evaluation.in_domain}
-    return [_row(evaluation, inside.get(evaluation.epoch)) for evaluation in evaluations]
+    return [_row(evaluation) for evaluation in evaluations]
 
 
 def columns_of(section: str) -> tuple[Column, ...]:
@@ -131,7 +129,7 @@ def groups_of(columns: Iterable[Column]) -> list[tuple[str, int]]:
     return list(spans.items())
 
 
-def _row(evaluation: Evaluation, inside: Evaluation | None) -> Row:
+def _row(evaluation: Evaluation) -> Row:
     numbers = evaluation.numbers
     cells = {f"{key}.ensemble": Cell.of(numbers["ensemble"][key]) for key, _, _ in SCORES}
     cells |= {f"{key}.members": Cell.of(numbers["member_average"][key]) for key, _, _ in SCORES}
@@ -140,9 +138,7 @@ def _row(evaluation: Evaluation, inside: Evaluation | None) -> Row:
             of = numbers[key][outcome]
             cells[f"{key}.{outcome}.mean"] = Cell.of(of["mean"])
             cells[f"{key}.{outcome}.median"] = Cell(value=of["median"])
-    apart = None
-    if inside is not None and not evaluation.in_domain:
-        apart = separation(inside.predictions, evaluation.predictions)
+    apart = evaluation.separation
     for key, _ in RANKINGS:
         cells[f"wrong_auroc.{key}"] = Cell.of(numbers["wrong_auroc"][key])
         cells[f"separation.{key}"] = Cell.of(apart[key]) if apart else Cell(value=None)
