@@ -1,8 +1,9 @@
+import json
 from pathlib import Path
 
 import pytest
 
-from kvorum.config import FitConfig, fit_config, read_yaml
+from kvorum.config import FIELDS, fit_config, read_yaml
 from kvorum.errors import KvorumError
 
 ROOT = Path(__file__).parent.parent
@@ -58,7 +59,7 @@ def test_the_fitted_task_is_scored_first_and_none_twice() -> None:
 
 
 def test_every_setting_is_explained() -> None:
-    for name, info in FitConfig.__pydantic_fields__.items():
+    for name, info in FIELDS.items():
         assert info.description and len(info.description) > 15, name
 
 
@@ -78,3 +79,16 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path: Path, text: str, message: 
         read_yaml(file)
     with pytest.raises(KvorumError, match=r"missing.yaml: cannot be read"):
         read_yaml(tmp_path / "missing.yaml")
+
+
+def test_the_manual_lists_every_setting_with_its_default_and_meaning() -> None:
+    manual = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    for name, info in FIELDS.items():
+        default = "required" if info.is_required() else f"`{as_written(info.default)}`"
+        row = f"| `{name}` | {default} | {info.description} |".replace("||BA||", r"\|\|BA\|\|")
+        row = row.replace("||A||", r"\|\|A\|\|").replace("||B||", r"\|\|B\|\|")
+        assert row in manual, f"docs/settings.md lacks this row:\n{row}"
+
+
+def as_written(value: object) -> str:
+    return json.dumps(list(value) if isinstance(value, tuple) else value)

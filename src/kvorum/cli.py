@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from kvorum.config import SETTINGS, FitConfig, fit_config, read_yaml
+from kvorum.config import FIELDS, SETTINGS, FitConfig, fit_config, read_yaml
 from kvorum.errors import KvorumError
 from kvorum.run import Run, locked
 from kvorum.terminal import answer_dict, answer_table, numbers_tables, run_dict
@@ -103,11 +103,10 @@ def _fit(arguments: list[str]) -> None:
 def _flags(defaults: dict[str, Any]) -> type:
     """A dataclass of the settings and --dry-run, with the help from the settings' own docstrings."""
     fields: list[Any] = []
-    for field in dataclasses.fields(FitConfig):
-        info = FitConfig.__pydantic_fields__[field.name]
-        kind = Annotated[field.type, tyro.conf.arg(help=info.description)]
-        default = defaults.get(field.name, ... if info.is_required() else info.default)
-        fields.append((field.name, kind) if default is ... else (field.name, kind, dataclasses.field(default=default)))
+    for name, info in FIELDS.items():
+        kind = Annotated[info.annotation, tyro.conf.arg(help=info.description)]
+        default = defaults.get(name, ... if info.is_required() else info.default)
+        fields.append((name, kind) if default is ... else (name, kind, dataclasses.field(default=default)))
     dry = Annotated[bool, tyro.conf.arg(help="Show what would run, and one whole prompt with its tokens; fit nothing.")]
     fields.append(("dry_run", dry, dataclasses.field(default=False)))
     return dataclasses.make_dataclass("fit", fields, kw_only=True, frozen=True)

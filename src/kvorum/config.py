@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
 
 from kvorum.errors import KvorumError, nearest
 
@@ -114,7 +115,9 @@ class FitConfig:
         return dataclasses.asdict(self)
 
 
-SETTINGS = tuple(field.name for field in dataclasses.fields(FitConfig))
+FIELDS: dict[str, FieldInfo] = vars(FitConfig)["__pydantic_fields__"]
+"""Of every setting: its type, default and description."""
+SETTINGS = tuple(FIELDS)
 LISTS = ("evaluate", "targets")
 
 

@@ -77,7 +77,7 @@ def packed(model: PreTrainedModel) -> Iterator[None]:
     Raises `KvorumError` where transformers cannot exchange the attention of this model.
     """
     # `_attn_implementation` is what transformers itself reads; there is no public getter.
-    before = model.config._attn_implementation or "eager"
+    before: Any = model.config._attn_implementation
     model.set_attn_implementation(NAME)
     if model.config._attn_implementation != NAME:
         raise KvorumError(
