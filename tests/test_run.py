@@ -41,6 +41,9 @@ def test_numbers_are_kept_and_follow_the_predictions(tmp_path: Path) -> None:
     assert run.numbers(0, "t")["ensemble"]["accuracy"]["value"] == 0.5, "what is kept is read"
     predictions(flip=True).save(run.predictions_file(0, "t"))
     assert run.numbers(0, "t")["ensemble"]["accuracy"]["value"] == 0.0, "but not of other predictions"
+    for damaged in ("{", "[]", '{"format": 0}'):
+        kept.write_text(damaged)
+        assert run.numbers(0, "t")["ensemble"]["accuracy"]["value"] == 0.0
 
 
 def test_separation_is_from_the_fitted_task_and_follows_both(tmp_path: Path) -> None:

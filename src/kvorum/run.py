@@ -24,6 +24,9 @@ MAY_CHANGE = frozenset({"out", "data_root", "token_budget", "evaluate", "epochs"
 # What was found and must be found again for the run to be the same one.
 IDENTITY = ("base_revision", "prompt_template", "train_digest")
 
+# Counts up whenever the numbers that are kept change in kind.
+DERIVED_FORMAT = 1
+
 log = logging.getLogger(__name__)
 
 
@@ -170,12 +173,11 @@ class Run:
         sources = [file, inside] if inside != file and inside.is_file() else [file]
         digest = " ".join(hashlib.sha256(source.read_bytes()).hexdigest() for source in sources)
         kept = file.with_suffix(".numbers.json")
-        if kept.is_file():
-            found = json.loads(kept.read_text(encoding="utf-8"))
-            if found["predictions_sha256"] == digest:
-                return found
+        if (found := _kept(kept, digest)) is not None:
+            return found
         predictions = self.predictions(epoch, task)
         derived = {
+            "format": DERIVED_FORMAT,
             "predictions_sha256": digest,
             "facts": predictions.facts,
             "numbers": summarize(predictions.probs, predictions.rest, predictions.answers),
@@ -212,6 +214,19 @@ class Run:
     def report_folder(self) -> Path:
         """Where the report lies."""
         return self.path / "report"
+
+
+def _kept(file: Path, digest: str) -> dict[str, Any] | None:
+    """What was derived from predictions of a digest, unless it was derived from others, or by another version."""
+    if not file.is_file():
+        return None
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        log.warning("%s is damaged and is made again: %s", file, error)
+        return None
+    same = isinstance(found, dict) and found.get("format") == DERIVED_FORMAT
+    return found if same and found.get("predictions_sha256") == digest else None
 
 
 @contextmanager

@@ -26,16 +26,17 @@ def evaluate_epochs(
     """
     for task in tasks:
         _refuse_namesake(run, task)
+    encoded = [posterior.encode(task.test[:limit]) for task in tasks]
     with progress:
         for epoch in epochs:
             stack = AdapterStack.load(run.adapters_file(epoch))
             at_epoch = dataclasses.replace(posterior, stack=stack, facts=posterior.facts | {"epoch": epoch})
-            for task in tasks:
-                predictions = at_epoch.predict(
-                    task,
-                    limit=limit,
-                    progress=lambda done, total, name=task.name, epoch=epoch: progress.scored(epoch, name, done, total),
-                )
+            for task, tokens in zip(tasks, encoded, strict=True):
+
+                def scored(done: int, total: int, name: str = task.name, epoch: int = epoch) -> None:
+                    progress.scored(epoch, name, done, total)
+
+                predictions = at_epoch.predict(task, limit=limit, encoded=tokens, progress=scored)
                 run.save_predictions(epoch, task.name, predictions)
                 progress.numbers(epoch, task.name, run.numbers(epoch, task.name))
 

@@ -24,7 +24,7 @@ from kvorum.posterior.priors import PRIORS
 from kvorum.posterior.progress import Progress, Silent
 from kvorum.posterior.schedule import learning_rate
 from kvorum.run import Run, locked
-from kvorum.tasks import Task
+from kvorum.tasks import EncodedQuestion, Task
 
 # Steps between looks at what a GPU has computed; each look waits for it.
 LOOK_EVERY = {"cpu": 1, "cuda": 10}
@@ -218,15 +218,17 @@ class Fitting:
                 stack = AdapterStack.load(run.adapters_file(epoch))
                 self._score(run, epoch, from_run(run, self.job.base, stack, epoch, self.fitted_on))
 
-    def _missing(self, run: Run, epoch: int) -> list[Task]:
-        return [task for task in self.job.evaluation if not run.predictions_file(epoch, task.name).is_file()]
+    def _missing(self, run: Run, epoch: int) -> list[tuple[Task, list[EncodedQuestion]]]:
+        both = zip(self.job.evaluation, self.job.evaluation_encoded, strict=True)
+        return [(task, encoded) for task, encoded in both if not run.predictions_file(epoch, task.name).is_file()]
 
     def _score(self, run: Run, epoch: int, posterior: Posterior) -> None:
-        for task in self._missing(run, epoch):
-            predictions = posterior.predict(
-                task, progress=lambda done, total, task=task: self.progress.scored(epoch, task.name, done, total)
-            )
-            run.save_predictions(epoch, task.name, predictions)
+        for task, encoded in self._missing(run, epoch):
+
+            def scored(done: int, total: int, name: str = task.name) -> None:
+                self.progress.scored(epoch, name, done, total)
+
+            run.save_predictions(epoch, task.name, posterior.predict(task, encoded=encoded, progress=scored))
             self.progress.numbers(epoch, task.name, run.numbers(epoch, task.name))
 
     def _posterior(self) -> Posterior:

