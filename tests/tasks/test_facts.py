@@ -71,15 +71,15 @@ def test_known_facts(name, known):
     assert {entity: answers[entity] for entity in known} == known
 
 
-def test_capitals_stand_among_cities_of_their_own_country():
+def test_capitals_stand_beside_a_city_of_their_own_country_and_capitals_of_others():
     task = load_task("facts_capitals")
-    assert len(task.train + task.test) >= 120
-    capitals = [right(question) for question in task.train + task.test]
+    questions = task.train + task.test
+    assert len(questions) >= 120
+    capitals = [right(question) for question in questions]
     assert len(set(capitals)) == len(capitals)
-    # Where a small country has too few other cities, other capitals fill in: so rarely that a capital among wrong
-    # choices is no sign of anything.
-    filled = [q.id for q in task.train + task.test if len(set(q.choices) & set(capitals)) > 1]
-    assert 0 < len(filled) <= 5
+    among = [sum(choice in capitals for choice in question.choices) for question in questions]
+    # Where a small country has no other city, or shares its name with one, a capital takes its place.
+    assert among.count(3) >= 0.95 * len(questions) and set(among) <= {3, 4}
 
 
 def test_elements_are_all_there_and_wrong_symbols_are_real():

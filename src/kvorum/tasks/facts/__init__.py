@@ -37,7 +37,10 @@ def _table(name: str) -> list[dict[str, str]]:
 
 
 def _capitals() -> list[Fact]:
-    """Capitals among other big cities of the same country, all spelled without accents so that these tell nothing."""
+    """Capitals, each beside a big city of the same country and capitals of others, so that neither sign is enough.
+
+    All are spelled without accents, so that these tell nothing.
+    """
     rows = _table("capitals")
     capitals = tuple(row["capital"] for row in rows)
     return [
@@ -45,7 +48,7 @@ def _capitals() -> list[Fact]:
             entity=row["country"],
             question=f"What is the capital of {row['country']}?",
             answer=row["capital"],
-            wrong=(tuple(row["other cities"].split(";")), capitals),
+            wrong=(tuple(_in_order_of_hash(f"city, {row['country']}", row["other cities"].split(";"))[:1]), capitals),
         )
         for row in rows
     ]
