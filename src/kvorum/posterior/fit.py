@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from kvorum.adapters import AdapterStack, Stream, generator_seed
+from kvorum.adapters import AdapterStack, Attachment, Stream, generator_seed
 from kvorum.config import fit_config
 from kvorum.engine import BaseModel, Item, attached
 from kvorum.errors import KvorumError
@@ -118,43 +118,52 @@ class Fitting:
         return self._posterior()
 
     def _fit_epoch(self, epoch: int) -> None:
-        config, job = self.config, self.job
-        prior, steps = PRIORS[config.prior], job.steps_per_epoch
         for parameter in self.stack.parameters():
             parameter.requires_grad_(True)
-        look_every = LOOK_EVERY.get(job.base.device.type, 10)
+        look_every = LOOK_EVERY.get(self.job.base.device.type, 10)
+        last = self.job.steps_per_epoch - 1
+        orders = [self._order(member, epoch) for member in self.stack.members]
         unseen: list[dict[str, Any]] = []
-        order = {i: self._order(member, epoch) for i, member in enumerate(self.stack.members)}
-        with attached(job.base.model, self.stack, dropout=config.dropout) as attachment:
-            for step in range(steps):
-                batches = [self._batch(i, order[i], epoch, step) for i in self.stack.active]
-                nll = accumulate_nll(
-                    attachment,
-                    batches,
-                    answer_format=config.answer_format,
-                    normalisation=config.normalisation,
-                    token_budget=job.token_budget,
-                )
-                penalty = config.l2 * prior(self.stack)
-                if penalty.requires_grad:
-                    penalty.sum().backward()
-                loss = nll + penalty.detach()
-                lr = learning_rate(
-                    (epoch - 1) * steps + step,
-                    config.epochs * steps,
-                    lr=config.lr,
-                    schedule=config.schedule,
-                    warmup=config.warmup,
-                )
-                norm = self.optimizer.step(loss, lr)
-                self.optimizer.zero_grad()
-                numbers = {"loss": loss, "nll": nll, "penalty": penalty.detach(), "gradient_norm": norm}
-                tokens = sum(item.tokens() for batch in batches for item in batch)
-                unseen.append({"epoch": epoch, "step": step, "lr": lr, "tokens": tokens, **numbers})
-                if len(unseen) == look_every or step == steps - 1:
+        with attached(self.job.base.model, self.stack, dropout=self.config.dropout) as attachment:
+            for step in range(last + 1):
+                batches = [self._batch(i, orders[i], epoch, step) for i in self.stack.active]
+                unseen.append({"epoch": epoch, "step": step, **self._step(attachment, batches, epoch, step)})
+                if len(unseen) == look_every or step == last:
                     self._look(unseen)
-                    attachment.stack = self.stack
                     unseen = []
+
+    def _step(self, attachment: Attachment, batches: list[list[Item]], epoch: int, step: int) -> dict[str, Any]:
+        """One optimizer step of every active member; what it was like, its tensors still where they were computed."""
+        config, steps = self.config, self.job.steps_per_epoch
+        nll = accumulate_nll(
+            attachment,
+            batches,
+            answer_format=config.answer_format,
+            normalisation=config.normalisation,
+            token_budget=self.job.token_budget,
+        )
+        penalty = config.l2 * PRIORS[config.prior](self.stack)
+        if penalty.requires_grad:
+            penalty.sum().backward()
+        penalty = penalty.detach()
+        lr = learning_rate(
+            (epoch - 1) * steps + step,
+            config.epochs * steps,
+            lr=config.lr,
+            schedule=config.schedule,
+            warmup=config.warmup,
+        )
+        norm = self.optimizer.step(nll + penalty, lr)
+        self.optimizer.zero_grad()
+        tokens = sum(item.tokens() for batch in batches for item in batch)
+        return {
+            "lr": lr,
+            "tokens": tokens,
+            "loss": nll + penalty,
+            "nll": nll,
+            "penalty": penalty,
+            "gradient_norm": norm,
+        }
 
     def _order(self, member: int, epoch: int) -> np.ndarray:
         generator = np.random.default_rng(generator_seed(self.config.seed, Stream.ORDER, member, epoch))
@@ -236,7 +245,7 @@ class Fitting:
         facts = self.run.facts if self.run is not None else job.facts()
         return Posterior(
             base=job.base,
-            stack=dataclasses.replace(self.stack.to(job.base.device)),
+            stack=self.stack.to(job.base.device),
             prompt=job.prompt,
             normalisation=self.config.normalisation,
             token_budget=self.config.token_budget,
