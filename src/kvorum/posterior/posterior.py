@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,17 @@ import numpy as np
 import torch
 
 from kvorum.adapters import AdapterStack
-from kvorum.engine import BaseModel, Item, attached, build_pack, load_base, plan_packs, score_pack, verify_packed
+from kvorum.engine import (
+    BaseModel,
+    Item,
+    Scorable,
+    attached,
+    build_pack,
+    load_base,
+    plan_packs,
+    score_pack,
+    verify_packed,
+)
 from kvorum.engine.score import Normalisation
 from kvorum.errors import KvorumError
 from kvorum.predictions import Predictions
@@ -117,37 +127,38 @@ class Posterior:
         probs = np.zeros((len(members), len(encoded), width))
         rest = np.zeros((len(members), len(encoded)))
         budget = INFERENCE_BUDGET_FACTOR * token_budget(self.base.device, self.token_budget)
-        # Alike lengths together, so that attention pads little; by index where lengths are equal, to be repeatable.
-        order = sorted(range(len(encoded)), key=lambda i: (Item(0, encoded[i]).tokens(), i))
-        per_member = [Item(0, encoded[i]) for i in order]
         done = 0
         with attached(self.base.model, self.stack.to(self.base.device)) as attachment:
-            for run in plan_packs(per_member, max(1, budget // len(members))):
-                rows = [order[i] for i in run]
-                for some in _members_within(members, sum(per_member[i].tokens() for i in run), budget):
-                    items = [Item(m, encoded[row]) for m in some for row in rows]
-                    scores = score_pack(
-                        attachment,
-                        build_pack(items),
-                        answer_format=self.prompt.answer_format,
-                        normalisation=self.normalisation,
-                    )
-                    first = members.index(some[0])
-                    here = slice(first, first + len(some)), rows
-                    p = scores.log_probs.double().exp().cpu().numpy().reshape(len(some), len(rows), -1)
-                    probs[here[0], rows, : p.shape[-1]] = p
-                    rest[here] = scores.rest.double().cpu().numpy().reshape(len(some), len(rows))
-                done += len(rows)
-                if progress:
-                    progress(done, len(encoded))
+            for rows, some in _passes(encoded, len(members), budget):
+                scores = score_pack(
+                    attachment,
+                    build_pack([Item(members[i], encoded[row]) for i in some for row in rows]),
+                    answer_format=self.prompt.answer_format,
+                    normalisation=self.normalisation,
+                )
+                here, shape = slice(some.start, some.stop), (len(some), len(rows))
+                p = scores.log_probs.double().exp().cpu().numpy().reshape(*shape, -1)
+                probs[here, rows, : p.shape[-1]] = p
+                rest[here, rows] = scores.rest.double().cpu().numpy().reshape(shape)
+                if some.stop == len(members):
+                    done += len(rows)
+                    if progress:
+                        progress(done, len(encoded))
         copies = len(active) // len(members)
         return np.repeat(probs, copies, axis=0), np.repeat(rest, copies, axis=0)
 
 
-def _members_within(members: tuple[int, ...], tokens_each: int, budget: int) -> list[tuple[int, ...]]:
-    """The members in groups that fit into a pass; a single member's questions always make one."""
-    at_once = max(1, budget // tokens_each)
-    return [members[i : i + at_once] for i in range(0, len(members), at_once)]
+def _passes(encoded: Sequence[Scorable], members: int, budget: int) -> Iterator[tuple[list[int], range]]:
+    """Which questions and which of the members go through the model together: all members, where they fit.
+
+    Questions of alike lengths go together, so that attention pads little; equal ones by index, to be repeatable.
+    """
+    order = sorted(range(len(encoded)), key=lambda i: (Item(0, encoded[i]).tokens(), i))
+    each = [Item(0, encoded[i]) for i in order]
+    for run in plan_packs(each, max(1, budget // members)):
+        at_once = max(1, budget // sum(each[i].tokens() for i in run))
+        for first in range(0, members, at_once):
+            yield [order[i] for i in run], range(first, min(first + at_once, members))
 
 
 def token_budget(device: torch.device, asked: int | None) -> int:
