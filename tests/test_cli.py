@@ -61,6 +61,35 @@ def test_evaluate_adds_a_task_at_the_epochs_asked_for(run: str, tmp_path: Path) 
     assert len(opened.predictions(1, "facts_elements")) == 3 and len(opened.predictions(1, "extra")) == 1
 
 
+def test_questions_without_answers_are_answered_but_not_scored(
+    run: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    file = tmp_path / "unlabelled.jsonl"
+    file.write_text('{"question": "a?", "choices": ["b", "c"]}\n{"question": "d?", "choices": ["e", "f", "g"]}\n')
+    cli.main(["evaluate", run, "--task", str(file)])
+    predictions = kvorum.Run.open(run).predictions(1, "unlabelled")
+    assert predictions.answers.tolist() == [-1, -1] and (predictions.probs[:, 0, 2] == 0).all()
+    cli.main(["show", run, "--json"])
+    numbers = json.loads(capsys.readouterr().out)["epochs"]["1"]["unlabelled"]
+    assert numbers["labelled"] == 0 and numbers["ensemble"]["accuracy"]["value"] is None
+    assert numbers["predictive_entropy"]["all"]["mean"]["value"] > 0
+    cli.main(["show", run])
+    assert "unlabelled: 2 questions" in capsys.readouterr().out
+
+
+def test_a_prompt_file_is_used_and_kept(tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    prompt = tmp_path / "prompt.jinja"
+    prompt.write_text("{{ subject }}? {{ question }} ->")
+    arguments = ["fit", "--model", tiny_model, "--task", "facts_sums", "--prompt", str(prompt)]
+    cli.main([*arguments, "--epochs", "0", "--evaluate-limit", "2", "--out", str(tmp_path / "run")])
+    assert kvorum.Run.open(tmp_path / "run").facts["prompt_template"] == "{{ subject }}? {{ question }} ->"
+    capsys.readouterr()
+    cli.main([*arguments, "--dry-run"])
+    assert "sums? What is" in capsys.readouterr().out
+    prompt.write_text("{{ qestion }}")
+    assert "prompt.jinja" in fails(capsys, *arguments)
+
+
 def test_a_file_of_the_same_name_does_not_replace_a_task(
     run: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -142,7 +171,7 @@ def test_an_epoch_that_is_not_saved_is_named(run: str, capsys: pytest.CaptureFix
 
 
 def test_bad_rows_stop_a_fit_or_are_skipped_and_counted(
-    tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture
+    tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "q.jsonl"
     file.write_text(
@@ -151,8 +180,10 @@ def test_bad_rows_stop_a_fit_or_are_skipped_and_counted(
     arguments = ["fit", "--model", tiny_model, "--task", str(file), "--out", str(tmp_path / "run"), *QUICK]
     said = fails(capsys, *arguments)
     assert "q.jsonl" in said and "2" in said and "only one choice" in said
-    cli.main([*arguments, "--skip-bad-rows"])
+    with caplog.at_level("WARNING"):
+        cli.main([*arguments, "--skip-bad-rows"])
+    assert "bad rows left out: 1" in caplog.text and "only one choice" in caplog.text
     said = capsys.readouterr().err
-    assert "1 rows of q were skipped" in said and "scored on the questions that it is fitted on" in said
+    assert "scored on the questions that it is fitted on" in said
     facts = kvorum.Run.open(tmp_path / "run").facts
     assert facts["train_questions"] == 1 and len(facts["skipped_rows"]) == 1

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,10 +19,8 @@ from kvorum.terminal import answer_dict, answer_table, numbers_tables, run_dict
 
 if TYPE_CHECKING:
     from kvorum.posterior import Job, Posterior
-    from kvorum.tasks import Task
 
 OPTIONS = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone)
-SKIPPED_SHOWN = 20
 DEMO = {
     "model": "smollm2-135m",
     "task": "facts_capitals",
@@ -120,19 +118,10 @@ def _plan(config: FitConfig) -> "Job":
 
         _quiet()
         job = plan(config)
-    _tell_skipped({task.name: task for task in (job.task, *job.evaluation)}.values())
     for task in job.evaluation:
         if task.name == job.task.name and task.tested_on_train:
             err.print(f"note: {task.name} is scored on the questions that it is fitted on", highlight=False)
     return job
-
-
-def _tell_skipped(tasks: Iterable["Task"]) -> None:
-    for task in tasks:
-        for message in task.skipped[:SKIPPED_SHOWN]:
-            err.print(f"skipped: {escape(message)}", highlight=False)
-        if task.skipped:
-            err.print(f"{len(task.skipped)} rows of {task.name} were skipped", highlight=False)
 
 
 def _quiet() -> None:
@@ -180,7 +169,6 @@ def evaluate(
     opened = Run.open(run)
     root = data_root or opened.config.data_root
     tasks = [load_task(name, data_root=root, skip_bad_rows=opened.config.skip_bad_rows) for name in task]
-    _tell_skipped(tasks)
     chosen = opened.resolve_epochs(epochs)
     posterior = _load(opened, chosen[0])
     from kvorum.posterior.evaluate import evaluate_epochs
