@@ -165,6 +165,19 @@ def test_a_mistake_is_one_line_and_status_2(
     assert not list(tmp_path.iterdir()), "nothing was left behind"
 
 
+def test_a_full_disk_is_one_line_and_status_1(
+    run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "page")
+
+    monkeypatch.setattr("kvorum.report.write", full)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["report", run])
+    said = capsys.readouterr().err
+    assert stop.value.code == 1 and "No space left on device: 'page'" in said and "Traceback" not in said
+
+
 def test_an_epoch_that_is_not_saved_is_named(run: str, capsys: pytest.CaptureFixture) -> None:
     assert "has no epoch 7; saved are 0, 1" in fails(capsys, "evaluate", run, "--task", "facts_sums", "--epochs", "7")
     assert "expected last, all" in fails(capsys, "evaluate", run, "--task", "facts_sums", "--epochs", "first")

@@ -52,6 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KvorumError as error:
         err.print(f"[bold red]kvorum:[/] {escape(str(error))}", highlight=False)
         sys.exit(2)
+    except OSError as error:
+        # The disk's word, not a mistake in kvorum: full, read-only, no permission.
+        logging.getLogger(__name__).debug("traceback", exc_info=True)
+        err.print(f"[bold red]kvorum:[/] {escape(str(error))}; what was saved before is whole", highlight=False)
+        sys.exit(1)
     except KeyboardInterrupt:
         err.print("stopped; what was saved is kept, and the same command goes on from there")
         sys.exit(130)
