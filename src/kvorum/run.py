@@ -153,21 +153,24 @@ class Run:
 
     def numbers(self, epoch: int, task: str) -> dict[str, Any]:
         """Every number of a task at an epoch: `uncertainty.summarize` of its predictions."""
-        return self._derived(epoch, task)["numbers"]
+        return self.derived(epoch, task)["numbers"]
 
     def separation(self, epoch: int, task: str) -> dict[str, Any] | None:
         """How well uncertainty tells a task's questions from the fitted task's: `uncertainty.separation`.
 
         None for the fitted task itself, and at an epoch at which that one is not scored.
         """
-        return self._derived(epoch, task)["separation"]
+        return self.derived(epoch, task)["separation"]
 
     def prediction_facts(self, epoch: int, task: str) -> dict[str, Any]:
         """The facts of a task's predictions at an epoch, without reading the predictions."""
-        return self._derived(epoch, task)["facts"]
+        return self.derived(epoch, task)["facts"]
 
-    def _derived(self, epoch: int, task: str) -> dict[str, Any]:
-        """What follows from predictions, computed once and kept beside them; computed again when they change."""
+    def derived(self, epoch: int, task: str) -> dict[str, Any]:
+        """What follows from predictions, computed once and kept beside them; computed again when they change.
+
+        `numbers`, `separation` and `facts` at one reading of the files.
+        """
         file = self.predictions_file(epoch, task)
         inside = self.predictions_file(epoch, str(self.facts.get("task")))
         sources = [file, inside] if inside != file and inside.is_file() else [file]

@@ -7,9 +7,7 @@ GIB = 2**30
 
 def describe(job: Job) -> str:
     """The model, questions, steps, tokens and memory of a fit, and its first question as the model reads it."""
-    config, facts = job.config, job.facts()
-    memory = job.memory_estimate()
-    each = facts["parameters_per_member"]
+    config, memory, each = job.config, job.memory_estimate(), job.parameters_per_member
     rows = [
         ("base model", f"{job.base.name}, {job.base.parameters:,} parameters, on {job.base.device}"),
         (

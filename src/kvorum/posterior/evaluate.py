@@ -44,7 +44,7 @@ def evaluate_epochs(
 def _refuse_namesake(run: Run, task: Task) -> None:
     for epoch in run.epochs:
         if task.name in run.tasks(epoch):
-            source = run.predictions(epoch, task.name).facts.get("source")
+            source = run.prediction_facts(epoch, task.name).get("source")
             if source != task.source:
                 raise KvorumError(
                     f"{run.path} holds predictions on another '{task.name}' ({source}, not {task.source}); "

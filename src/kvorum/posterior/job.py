@@ -46,6 +46,11 @@ class Job:
         return self.config.members * sum(Item(0, question).tokens() for question in self.encoded)
 
     @property
+    def parameters_per_member(self) -> int:
+        """How many numbers a member learns."""
+        return self.config.rank * sum(t.in_features + t.out_features for t in self.targets)
+
+    @property
     def token_budget(self) -> int:
         """Most tokens in a pass."""
         return token_budget(self.base.device, self.config.token_budget)
@@ -64,7 +69,6 @@ class Job:
 
     def facts(self) -> dict[str, Any]:
         """What was found: versions, the base model's revision, digests of the questions, sizes."""
-        per_member = self.config.rank * sum(t.in_features + t.out_features for t in self.targets)
         return {
             "kvorum": version("kvorum"),
             "torch": version("torch"),
@@ -76,7 +80,7 @@ class Job:
             "base_revision": self.base.revision,
             "base_parameters": self.base.parameters,
             "target_modules": len(self.targets),
-            "parameters_per_member": per_member,
+            "parameters_per_member": self.parameters_per_member,
             "seed": self.config.seed,
             "chat": self.config.chat,
             "prompt_template": self.prompt.template,
@@ -95,7 +99,7 @@ class Job:
     def memory_estimate(self) -> dict[str, int]:
         """Roughly what fitting needs, in bytes: the base, the adapters with their optimizer, a pass's activations."""
         base = sum(p.numel() * p.element_size() for p in self.base.model.parameters())
-        stack = self.config.members * self.facts()["parameters_per_member"]
+        stack = self.config.members * self.parameters_per_member
         element = next(self.base.model.parameters()).element_size()
         wide = sum(t.in_features + t.out_features for t in find_targets(self.base.model, ["all-linear"]))
         vocabulary: int = self.base.model.config.vocab_size

@@ -76,19 +76,21 @@ def read_evaluations(run: Run) -> list[Evaluation]:
     """Every task at every saved epoch: the task fitted on first, then the others; each by rising epoch."""
     # The setting may be a file's path; its task is named by the file's stem.
     fitted = run.facts.get("task", run.config.task)
-    found = [
-        Evaluation(
-            task=task,
-            epoch=epoch,
-            in_domain=task == fitted,
-            run=run,
-            numbers=run.numbers(epoch, task),
-            separation=run.separation(epoch, task),
-            facts=run.prediction_facts(epoch, task),
-        )
-        for epoch in run.epochs
-        for task in run.tasks(epoch)
-    ]
+    found = []
+    for epoch in run.epochs:
+        for task in run.tasks(epoch):
+            derived = run.derived(epoch, task)
+            found.append(
+                Evaluation(
+                    task=task,
+                    epoch=epoch,
+                    in_domain=task == fitted,
+                    run=run,
+                    numbers=derived["numbers"],
+                    separation=derived["separation"],
+                    facts=derived["facts"],
+                )
+            )
     order = list(dict.fromkeys(evaluation.task for evaluation in sorted(found, key=lambda each: not each.in_domain)))
     return sorted(found, key=lambda each: (order.index(each.task), each.epoch))
 
