@@ -12,6 +12,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
+ARCHITECTURES = ["llama", "mistral", "qwen2", "qwen3", "gpt2", "phi3", "gemma2", "mixtral", "gpt_oss"]
 VOCABULARY = 97
 SHAPE = {
     "vocab_size": VOCABULARY,
@@ -33,6 +34,25 @@ def config(name: str) -> transformers.PreTrainedConfig:
         return transformers.Qwen2Config(**SHAPE)
     if name == "gpt2":  # Conv1D, learned positions, dropout that must stay off
         return transformers.GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=3, n_head=4, n_positions=64)
+    if name == "gemma2":  # soft-caps small enough to bite, a short sliding window on the first and the last layer
+        return transformers.Gemma2Config(
+            **SHAPE,
+            head_dim=8,
+            query_pre_attn_scalar=8,
+            sliding_window=5,
+            attn_logit_softcapping=1.0,
+            final_logit_softcapping=5.0,
+        )
+    if name == "phi3":  # q, k and v in one linear map, and gate and up in one
+        return transformers.Phi3Config(**SHAPE, pad_token_id=0)
+    if name == "qwen3":  # norms on q and k
+        return transformers.Qwen3Config(**SHAPE, head_dim=8)
+    if name == "mixtral":  # experts and routers that are no linear modules
+        return transformers.MixtralConfig(**SHAPE, num_local_experts=4)
+    if name == "gpt_oss":  # attention sinks, biases, a short sliding window on the first and the last layer, experts
+        return transformers.GptOssConfig(
+            **SHAPE, head_dim=8, sliding_window=5, num_local_experts=4, num_experts_per_tok=2
+        )
     raise ValueError(name)
 
 
@@ -41,9 +61,8 @@ def model(name: str = "llama", seed: int = 0) -> PreTrainedModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         made = transformers.AutoModelForCausalLM.from_config(config(name), dtype=torch.float32)
-        for parameter in made.parameters():
-            biases = name == "qwen2" and parameter.shape != (32,)
-            if parameter.ndim > 1 or biases:
+        for label, parameter in made.named_parameters():
+            if parameter.ndim > 1 or label.endswith(("bias", "sinks")):
                 torch.nn.init.normal_(parameter, std=0.2)
     return made
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 import transformers
 
-from kvorum.engine import attached, build_pack, packed_attention, verify_packed
+from kvorum.engine import attached, attention, build_pack, packed_attention, verify_packed
 from kvorum.engine.attention import packed
 from kvorum.engine.pack import Item
 from kvorum.errors import KvorumError
 from tests import tiny
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral", "qwen2", "gpt2"])
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 def test_sound_models_pass_and_keep_their_mode(name: str) -> None:
     model = tiny.model(name).train()
     verify_packed(model)
@@ -32,6 +32,16 @@ def test_a_model_that_mixes_tokens_outside_attention_is_refused() -> None:
         verify_packed(model)
 
 
+@pytest.mark.parametrize(("name", "lost"), [("gemma2", "softcap"), ("gpt_oss", "sinks")])
+def test_explicit_attention_that_loses_a_softcap_or_sinks_is_noticed(
+    name: str, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = attention.explicit_attention
+    monkeypatch.setattr(attention, "explicit_attention", lambda *a, **named: whole(*a, **(named | {lost: None})))
+    with pytest.raises(KvorumError, match="gives other results for questions packed together"):
+        verify_packed(tiny.model(name))
+
+
 def test_an_encoder_decoder_is_refused() -> None:
     model = transformers.T5ForConditionalGeneration(
         transformers.T5Config(vocab_size=97, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
@@ -40,12 +50,12 @@ def test_an_encoder_decoder_is_refused() -> None:
         verify_packed(model)
 
 
-@pytest.mark.parametrize("extra", [{"softcap": 30.0}, {"s_aux": torch.zeros(4)}, {"dropout": 0.1}])
+@pytest.mark.parametrize("extra", [{"position_bias": torch.zeros(4)}, {"head_mask": torch.ones(4)}, {"dropout": 0.1}])
 def test_attention_refuses_what_it_cannot_honour(extra: dict) -> None:
     layout = build_pack([Item(0, q) for q in tiny.questions(1, "letter")]).layout
     tokens = len(layout.scatter)
     q = k = v = torch.zeros(1, 4, tokens, 8)
-    with pytest.raises(KvorumError):
+    with pytest.raises(KvorumError, match=next(iter(extra))):
         packed_attention(torch.nn.Identity(), q, k, v, None, kvorum_layout=layout, **extra)
     with pytest.raises(KvorumError, match="mask"):
         packed_attention(torch.nn.Identity(), q, k, v, torch.ones(1, tokens), kvorum_layout=layout)

@@ -15,7 +15,6 @@ from kvorum.posterior.priors import product
 from tests import tiny
 
 STEPS, BATCH, LR, CLIP, L2, RANK, ALPHA = 4, 3, 3e-3, 0.3, 0.1, 2, 4.0
-ARCHITECTURES = ["llama", "mistral", "qwen2", "gpt2"]
 
 
 def batches(member: int, step: int) -> list[int]:
@@ -81,7 +80,7 @@ def fit_with_peft(name: str, member: int, start: AdapterStack, answer_format: st
 
 
 @pytest.mark.parametrize("answer_format", ["letter", "text"])
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 def test_a_member_of_a_joint_fit_equals_itself_fitted_with_peft(name: str, answer_format: str) -> None:
     joint = fit_jointly(name, [0, 1, 2], answer_format)
     start = kaiming_uniform_stack(
@@ -96,7 +95,7 @@ def test_a_member_of_a_joint_fit_equals_itself_fitted_with_peft(name: str, answe
     assert moved > LR, "nothing was learned, so that equality says nothing"
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 def test_a_member_of_a_joint_fit_equals_itself_fitted_alone(name: str) -> None:
     joint, alone = fit_jointly(name, [0, 1, 2], "text"), fit_jointly(name, [2], "text")
     for target in joint.a:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from kvorum.adapters import AdapterStack, Attachment
+from kvorum.engine.explicit import explicit_attention
 from kvorum.engine.pack import Layout
 from kvorum.errors import KvorumError
 
@@ -26,20 +27,23 @@ def packed_attention(
     dropout: float = 0.0,
     kvorum_layout: Layout | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Float[Tensor, " head"] | None = None,
     **others: Any,
 ) -> tuple[Float[Tensor, "1 token head dim"], None]:
     """Attention of each sequence of a pack over itself.
 
     Gathers the sequences to a padded batch, calls PyTorch's scaled dot-product attention and gathers back, so that
-    attention alone pays for padding. Raises `KvorumError` for what it cannot honour: a mask, logit soft-capping,
-    attention sinks, dropout on the attention weights, a bias.
+    attention alone pays for padding. Models with logit soft-capping (Gemma 2) or attention sinks (gpt-oss) take a
+    slower path, attention written out, since PyTorch's has neither. Raises `KvorumError` for what it cannot honour: a
+    mask, dropout on the attention weights, a bias.
     """
     if kvorum_layout is None:
         raise KvorumError(
             f"{type(module).__name__} was called without the layout of a pack: this model does not hand "
             "keyword arguments on to its attention, so kvorum cannot run it"
         )
-    for name in ("softcap", "s_aux", "position_bias", "attention_bias", "head_mask"):
+    for name in ("position_bias", "attention_bias", "head_mask"):
         if others.get(name) is not None:
             raise KvorumError(f"{type(module).__name__} asks for '{name}', which packed attention cannot honour")
     if attention_mask is not None or dropout:
@@ -49,21 +53,22 @@ def packed_attention(
     layout = kvorum_layout
     sequences, length = layout.gather.shape
     windowed = sliding_window is not None and sliding_window < length
-    mask = layout.allowed(sliding_window if windowed else None).unsqueeze(1) if layout.branched or windowed else None
+    written_out = softcap is not None or s_aux is not None
+    masked = layout.branched or windowed or written_out
+    mask = layout.allowed(sliding_window if windowed else None).unsqueeze(1) if masked else None
     place = layout.gather.flatten()
 
     def padded(x: Tensor) -> Tensor:
         return x[0].transpose(0, 1).index_select(0, place).unflatten(0, (sequences, length)).transpose(1, 2)
 
-    out = nn.functional.scaled_dot_product_attention(
-        padded(query),
-        padded(key),
-        padded(value),
-        attn_mask=mask,
-        is_causal=mask is None,
-        scale=scaling,
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
+    q, k, v = padded(query), padded(key), padded(value)
+    if written_out:
+        assert mask is not None
+        out = explicit_attention(q, k, v, mask, scaling=scaling, softcap=softcap, sinks=s_aux)
+    else:
+        out = nn.functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
+        )
     return out.transpose(1, 2).flatten(0, 1).index_select(0, layout.scatter).unsqueeze(0), None
 
 
