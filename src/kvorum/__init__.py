@@ -13,16 +13,16 @@ import importlib
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from kvorum.config import FitConfig
 from kvorum.errors import KvorumError
-from kvorum.predictions import Predictions
-from kvorum.run import Run
-from kvorum.tasks import Question, Task, load_task, task_names
 
 if TYPE_CHECKING:
-    from kvorum.posterior import Posterior, fit, load
+    from kvorum.config import FitConfig
+    from kvorum.posterior.fit import fit
+    from kvorum.posterior.posterior import Posterior, load
+    from kvorum.predictions import Predictions
+    from kvorum.run import Run
+    from kvorum.tasks import Question, Task, load_task, task_names
 
-__version__ = version("kvorum")
 __all__ = [
     "FitConfig",
     "KvorumError",
@@ -37,11 +37,24 @@ __all__ = [
     "task_names",
 ]
 
-_NEEDS_TORCH = {"Posterior", "fit", "load"}
+_WHERE = {
+    "FitConfig": "config",
+    "Posterior": "posterior.posterior",
+    "Predictions": "predictions",
+    "Question": "tasks",
+    "Run": "run",
+    "Task": "tasks",
+    "fit": "posterior.fit",
+    "load": "posterior.posterior",
+    "load_task": "tasks",
+    "task_names": "tasks",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Torch takes seconds to import, and reading a run does not need it.
-    if name in _NEEDS_TORCH:
-        return getattr(importlib.import_module("kvorum.posterior"), name)
+    # Torch takes seconds to import, and reading a run does not need it; nor does the engine need all that a run does.
+    if name == "__version__":
+        return version("kvorum")
+    if name in _WHERE:
+        return getattr(importlib.import_module(f"kvorum.{_WHERE[name]}"), name)
     raise AttributeError(f"module 'kvorum' has no attribute '{name}'")

@@ -18,7 +18,8 @@ from kvorum.run import Run, locked
 from kvorum.terminal import answer_dict, answer_table, numbers_tables, run_dict
 
 if TYPE_CHECKING:
-    from kvorum.posterior import Job, Posterior
+    from kvorum.posterior.job import Job
+    from kvorum.posterior.posterior import Posterior
 
 OPTIONS = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone)
 DEMO = {
@@ -119,7 +120,7 @@ def _flags(defaults: dict[str, Any]) -> type:
 
 def _plan(config: FitConfig) -> "Job":
     with err.status("loading"):
-        from kvorum.posterior import plan
+        from kvorum.posterior.job import plan
 
         _quiet()
         job = plan(config)
@@ -145,7 +146,7 @@ def _fit_job(job: "Job") -> "Posterior":
 
 def _load(run: Run, epoch: int | str) -> "Posterior":
     with err.status("loading"):
-        from kvorum.posterior import load
+        from kvorum.posterior.posterior import load
 
         _quiet()
         return load(run, epoch)

@@ -24,13 +24,14 @@ def test_tokens_positions_and_what_is_read() -> None:
 
 def test_a_candidate_sees_its_prompt_and_itself_within_the_window() -> None:
     layout = build_pack([Item(0, FIRST), Item(0, SECOND)]).layout
-    first = layout.allowed(None)[0]
+    assert layout.sizes.tolist() == [3, 6], "from the shortest to the longest"
+    first = layout.allowed(None)[1]
     assert [row.nonzero().flatten().tolist() for row in first] == [
         [0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 4], [0, 1, 2, 4, 5],
     ]  # fmt: skip
-    windowed = layout.allowed(2)[0]
+    windowed = layout.allowed(2)[1]
     assert [row.nonzero().flatten().tolist() for row in windowed] == [[0], [0, 1], [1, 2], [2, 3], [2, 4], [4, 5]]
-    second = layout.allowed(None)[1]
+    second = layout.allowed(None)[0]
     assert [row.nonzero().flatten().tolist() for row in second[:3]] == [[0], [0, 1], [0, 1, 2]]
     assert second.any(-1).all(), "a softmax over nothing is NaN"
 

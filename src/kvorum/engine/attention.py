@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from kvorum.adapters import AdapterStack, Attachment
+from kvorum.engine.blocks import attend_in_blocks
 from kvorum.engine.explicit import explicit_attention
 from kvorum.engine.pack import Layout
 from kvorum.errors import KvorumError
@@ -33,7 +34,7 @@ def packed_attention(
 ) -> tuple[Float[Tensor, "1 token head dim"], None]:
     """Attention of each sequence of a pack over itself.
 
-    Gathers the sequences to a padded batch, calls PyTorch's scaled dot-product attention and gathers back, so that
+    Gathers the sequences to padded batches, calls PyTorch's scaled dot-product attention and gathers back, so that
     attention alone pays for padding. Models with logit soft-capping (Gemma 2) or attention sinks (gpt-oss) take a
     slower path, attention written out, since PyTorch's has neither. Raises `KvorumError` for what it cannot honour: a
     mask, dropout on the attention weights, a bias.
@@ -51,23 +52,20 @@ def packed_attention(
     if not getattr(module, "is_causal", True):
         raise KvorumError(f"{type(module).__name__} is not causal; kvorum runs decoders only")
     layout = kvorum_layout
-    sequences, length = layout.gather.shape
-    windowed = sliding_window is not None and sliding_window < length
+    tokens = [x[0].transpose(0, 1) for x in (query, key, value)]
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    mask = layout.mask(sliding_window)
     written_out = softcap is not None or s_aux is not None
-    masked = layout.branched or windowed or written_out
-    mask = layout.allowed(sliding_window if windowed else None).unsqueeze(1) if masked else None
-    place = layout.gather.flatten()
-
-    def padded(x: Tensor) -> Tensor:
-        return x[0].transpose(0, 1).index_select(0, place).unflatten(0, (sequences, length)).transpose(1, 2)
-
-    q, k, v = padded(query), padded(key), padded(value)
+    if query.device.type == "cpu" and query.shape[-1] == value.shape[-1] and not written_out:
+        return attend_in_blocks(*tokens, layout, mask, scale).unsqueeze(0), None
+    place, shape = layout.gather.flatten(), layout.gather.shape
+    q, k, v = (x.index_select(0, place).unflatten(0, shape).transpose(1, 2) for x in tokens)
     if written_out:
-        assert mask is not None
-        out = explicit_attention(q, k, v, mask, scaling=scaling, softcap=softcap, sinks=s_aux)
+        allowed = layout.allowed(sliding_window).unsqueeze(1) if mask is None else mask
+        out = explicit_attention(q, k, v, allowed, scaling=scale, softcap=softcap, sinks=s_aux)
     else:
         out = nn.functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
+            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
         )
     return out.transpose(1, 2).flatten(0, 1).index_select(0, layout.scatter).unsqueeze(0), None
 

@@ -1,7 +1,7 @@
 """Packs: the tokens of many questions of many members laid end to end, members contiguous, without padding."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -39,17 +39,36 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where the sequences of a pack lie, for the attention over it."""
+    """Where the sequences of a pack lie, for the attention over it: padded, from the shortest to the longest."""
 
     gather: Int[Tensor, "sequence length"]
     """The token at each place of the padded sequences; padding repeats a sequence's first token."""
     scatter: Int[Tensor, " token"]
-    """The place of each token in the padded sequences, flattened."""
+    """The place of each token in the padded sequences, flattened; of a shared token, the first."""
+    shared: Int[Tensor, " shared"]
+    """The other places of shared tokens, flattened."""
+    sizes: Int[Tensor, " sequence"]
+    """How long each sequence is; stays on the CPU, where it is read."""
     positions: Int[Tensor, "sequence length"]
     branch: Int[Tensor, "sequence length"]
     """0 on the prompt, 1, 2, ... on the candidates, -1 on padding."""
     branched: bool
     """Whether any sequence has candidates' tokens, so that plain causal attention is not enough."""
+    masks: Mapping[int | None, Bool[Tensor, "sequence 1 length length"]] = dataclasses.field(default_factory=dict)
+    """What `mask` gives, by window, where it was prepared: once a pass, not once a layer."""
+
+    def mask(self, window: int | None) -> Bool[Tensor, "sequence 1 length length"] | None:
+        """Which token may attend to which; None where that is all earlier ones."""
+        if window is not None and window >= self.gather.shape[1]:
+            window = None
+        if window is None and not self.branched:
+            return None
+        return self.masks[window] if window in self.masks else self.allowed(window).unsqueeze(1)
+
+    def prepared(self, windows: Iterable[int | None]) -> "Layout":
+        """The same layout with the masks for some windows made."""
+        made = {window: mask for window in windows if (mask := self.mask(window)) is not None}
+        return dataclasses.replace(self, masks=made)
 
     def allowed(self, window: int | None) -> Bool[Tensor, "sequence length length"]:
         """Which token may attend to which: itself, and the earlier ones of its prompt and of its own candidate."""
@@ -106,7 +125,7 @@ class Pack:
 def _moved(value: PlacedT, device: torch.device) -> PlacedT:
     fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     for name, field in fields.items():
-        if isinstance(field, Tensor):
+        if isinstance(field, Tensor) and name != "sizes":
             fields[name] = field.to(device, non_blocking=True)
         elif isinstance(field, Layout):
             fields[name] = field.to(device)
@@ -136,27 +155,39 @@ def build_pack(items: Sequence[Item]) -> Pack:
 
     The candidates of a question share its prompt's tokens: positions restart after the prompt, and the attention lets
     a candidate see the prompt and itself alone, so that a question costs its prompt and its candidates once each. The
-    last token of a candidate predicts nothing that is read, and is left out.
+    last token of a candidate predicts nothing that is read, and is left out. What all prompts of a member begin with
+    is laid down once, with its first question: what a model computes of a token depends on those before it alone.
+    Dropout, which is drawn for each question, leaves nothing to share.
 
     The items of a member must lie together.
     """
     order = list(dict.fromkeys(item.member for item in items))
     assert [i.member for i in items] == [m for m in order for i in items if i.member == m], "members must be contiguous"
+    common = {m: _common([i for i in items if i.member == m]) for m in order}
+    # Attention groups sequences of alike lengths, so they lie from the shortest to the longest.
+    row_of = {index: row for row, index in enumerate(sorted(range(len(items)), key=lambda i: items[i].tokens()))}
+    sizes = torch.zeros(len(items), dtype=torch.long)
     length, width = max(item.tokens() for item in items), max(len(item.question.candidates) for item in items)
     ids: list[int] = []
+    token_positions: list[int] = []
     gather = torch.zeros(len(items), length, dtype=torch.long)
     positions = torch.zeros(len(items), length, dtype=torch.long)
     branch = torch.full((len(items), length), -1, dtype=torch.long)
     scatter: list[int] = []
+    shared: list[int] = []
     kept: list[int] = []
     read_row: list[int] = []
     read_token: list[int] = []
     read_slot: list[int] = []
+    item_tokens: list[tuple[int, int]] = []
+    member_tokens: dict[int, int] = dict.fromkeys(order, 0)
+    first_of: dict[int, int] = {}
     for index, item in enumerate(items):
         start, prompt = len(ids), item.question.prompt
-        ids.extend(prompt)
+        before = common[item.member] if item.member in first_of else 0
+        ids.extend(prompt[before:])
         place, where = list(range(len(prompt))), [0] * len(prompt)
-        kept.append(start + len(prompt) - 1)
+        kept.append(len(ids) - 1)
         prompt_row = len(kept) - 1
         for number, candidate in enumerate(item.question.candidates):
             fed = len(candidate) - 1
@@ -167,28 +198,53 @@ def build_pack(items: Sequence[Item]) -> Pack:
             ids.extend(candidate[:-1])
             place.extend(range(len(prompt), len(prompt) + fed))
             where.extend([number + 1] * fed)
-        tokens = len(ids) - start
-        gather[index] = start
-        gather[index, :tokens] = torch.arange(start, start + tokens)
-        positions[index, :tokens] = torch.tensor(place)
-        branch[index, :tokens] = torch.tensor(where)
-        scatter.extend(range(index * length, index * length + tokens))
-    index_of = torch.tensor(scatter)
-    lengths = torch.zeros(len(items), width, dtype=torch.long)
+        row, tokens, own = row_of[index], len(place), len(ids) - start
+        opening = first_of.setdefault(item.member, start)
+        sizes[row] = tokens
+        gather[row] = opening if before else start
+        gather[row, :before] = torch.arange(opening, opening + before)
+        gather[row, before:tokens] = torch.arange(start, len(ids))
+        positions[row, :tokens] = torch.tensor(place)
+        branch[row, :tokens] = torch.tensor(where)
+        token_positions.extend(place[before:])
+        shared.extend(range(row * length, row * length + before))
+        scatter.extend(range(row * length + before, row * length + tokens))
+        member_tokens[item.member] += own
+        item_tokens.append((item.dropout_seed, own))
+    candidates = torch.zeros(len(items), width, dtype=torch.long)
     for index, item in enumerate(items):
         for number, candidate in enumerate(item.question.candidates):
-            lengths[index, number] = len(candidate)
+            candidates[index, number] = len(candidate)
     return Pack(
         input_ids=torch.tensor(ids),
-        position_ids=positions.flatten()[index_of],
-        layout=Layout(gather, index_of, positions, branch, branched=bool((branch > 0).any())),
+        position_ids=torch.tensor(token_positions),
+        layout=Layout(
+            gather=gather,
+            scatter=torch.tensor(scatter),
+            shared=torch.tensor(shared, dtype=torch.long),
+            sizes=sizes,
+            positions=positions,
+            branch=branch,
+            branched=bool((branch > 0).any()),
+        ),
         members=tuple(order),
-        member_tokens=tuple(sum(i.tokens() for i in items if i.member == m) for m in order),
-        item_tokens=tuple((item.dropout_seed, item.tokens()) for item in items),
+        member_tokens=tuple(member_tokens.values()),
+        item_tokens=tuple(item_tokens),
         kept=torch.tensor(kept),
         read_row=torch.tensor(read_row),
         read_token=torch.tensor(read_token),
         read_slot=torch.tensor(read_slot),
         width=width,
-        lengths=lengths,
+        lengths=candidates,
     )
+
+
+def _common(items: Sequence[Item]) -> int:
+    """How many tokens all prompts begin with, each keeping its last one for itself, which is read."""
+    if len(items) == 1 or any(item.dropout_seed for item in items):
+        return 0
+    first, *others = (item.question.prompt for item in items)
+    common = min(map(len, (first, *others))) - 1
+    for other in others:
+        common = next((i for i in range(common) if first[i] != other[i]), common)
+    return common

@@ -1,7 +1,4 @@
-"""How it is learned: priors, the objective, an optimizer in which members never meet, and the fitting loop."""
+"""How it is learned: priors, the objective, an optimizer in which members never meet, and the fitting loop.
 
-from kvorum.posterior.fit import fit
-from kvorum.posterior.job import Job, plan
-from kvorum.posterior.posterior import Posterior, load
-
-__all__ = ["Job", "Posterior", "fit", "load", "plan"]
+`step` and what it stands on need torch and transformers alone; `fit` needs all that a run does.
+"""

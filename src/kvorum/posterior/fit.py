@@ -17,12 +17,12 @@ from kvorum.engine import BaseModel, Item, attached
 from kvorum.errors import KvorumError
 from kvorum.files import atomic
 from kvorum.posterior.job import Job, plan
-from kvorum.posterior.objective import accumulate_nll
 from kvorum.posterior.optimizer import MemberAdamW
 from kvorum.posterior.posterior import Posterior, from_run, prediction_facts
 from kvorum.posterior.priors import PRIORS
 from kvorum.posterior.progress import Progress, Silent
 from kvorum.posterior.schedule import learning_rate
+from kvorum.posterior.step import take_step
 from kvorum.run import Run, locked
 from kvorum.tasks import EncodedQuestion, Task
 
@@ -135,17 +135,6 @@ class Fitting:
     def _step(self, attachment: Attachment, batches: list[list[Item]], epoch: int, step: int) -> dict[str, Any]:
         """One optimizer step of every active member; what it was like, its tensors still where they were computed."""
         config, steps = self.config, self.job.steps_per_epoch
-        nll = accumulate_nll(
-            attachment,
-            batches,
-            answer_format=config.answer_format,
-            normalisation=config.normalisation,
-            token_budget=self.job.token_budget,
-        )
-        penalty = config.l2 * PRIORS[config.prior](self.stack)
-        if penalty.requires_grad:
-            penalty.sum().backward()
-        penalty = penalty.detach()
         lr = learning_rate(
             (epoch - 1) * steps + step,
             config.epochs * steps,
@@ -153,17 +142,18 @@ class Fitting:
             schedule=config.schedule,
             warmup=config.warmup,
         )
-        norm = self.optimizer.step(nll + penalty, lr)
-        self.optimizer.zero_grad()
-        tokens = sum(item.tokens() for batch in batches for item in batch)
-        return {
-            "lr": lr,
-            "tokens": tokens,
-            "loss": nll + penalty,
-            "nll": nll,
-            "penalty": penalty,
-            "gradient_norm": norm,
-        }
+        taken = take_step(
+            attachment,
+            self.optimizer,
+            batches,
+            prior=PRIORS[config.prior],
+            l2=config.l2,
+            lr=lr,
+            answer_format=config.answer_format,
+            normalisation=config.normalisation,
+            token_budget=self.job.token_budget,
+        )
+        return {"lr": lr, "tokens": sum(item.tokens() for batch in batches for item in batch), **taken}
 
     def _order(self, member: int, epoch: int) -> np.ndarray:
         generator = np.random.default_rng(generator_seed(self.config.seed, Stream.ORDER, member, epoch))
