@@ -9,6 +9,7 @@ have nothing in common, so M of them cost M times what one costs: `--peft-steps`
 
 import argparse
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from measure import machine, median, ratios, seconds, spread, table, turns, writ
 from peft_sides import SIDES, PeftMember, Side
 
 import kvorum
-from kvorum.adapters import find_targets, kaiming_uniform_stack
+from kvorum.adapters import Attachment, find_targets, kaiming_uniform_stack
 from kvorum.engine import BaseModel, Item, attached, load_base
+from kvorum.engine.compiled import compiled
 from kvorum.posterior.optimizer import MemberAdamW
 from kvorum.posterior.posterior import token_budget
 from kvorum.posterior.priors import product
@@ -42,6 +44,9 @@ def main() -> None:
     parser.add_argument("--peft-steps", type=int, default=5, help="steps of PEFT in a round")
     parser.add_argument("--sides", nargs="*", default=[side.name for side in SIDES], help="which of PEFT's ways")
     parser.add_argument("--token-budget", type=int, help="most tokens in a pass of kvorum; default: by device")
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, default=True, help="compile kvorum's layers"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     asked = parser.parse_args()
@@ -105,14 +110,19 @@ def jointly(
     optimizer = MemberAdamW(stack, clip=CLIP)
     steps = max(1, asked.peft_steps // members)
 
+    def layers(attachment: Attachment, trial: list[Item]) -> AbstractContextManager[None]:
+        return compiled(attachment, trial, answer_format) if asked.compile else nullcontext()
+
     def work() -> float:
         chosen = [
             [[Item(m, questions[i]) for i in draw.choice(len(questions), asked.batch)] for m in range(members)]
             for _ in range(steps)
         ]
 
-        def all_steps() -> None:
-            with attached(base.model, stack) as attachment:
+        tokens = sum(item.tokens() for batches in chosen for batch in batches for item in batch)
+        with attached(base.model, stack) as attachment, layers(attachment, chosen[0][0]):
+
+            def all_steps() -> None:
                 for batches in chosen:
                     take_step(
                         attachment,
@@ -126,8 +136,7 @@ def jointly(
                         token_budget=token_budget(base.device, asked.token_budget),
                     )
 
-        tokens = sum(item.tokens() for batches in chosen for batch in batches for item in batch)
-        return tokens / seconds(all_steps)
+            return tokens / seconds(all_steps)
 
     return work
 

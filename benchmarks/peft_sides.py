@@ -77,7 +77,15 @@ class PeftMember:
     """One member on its own: PEFT's layers, torch's AdamW and clipping."""
 
     def __init__(
-        self, base: PreTrainedModel, side: Side, *, targets: Sequence[str], rank: int, alpha: float, l2: float, lr: float
+        self,
+        base: PreTrainedModel,
+        side: Side,
+        *,
+        targets: Sequence[str],
+        rank: int,
+        alpha: float,
+        l2: float,
+        lr: float,
     ) -> None:
         self.side = side
         self.l2 = l2

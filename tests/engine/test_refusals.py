@@ -76,7 +76,7 @@ def test_a_target_past_which_tokens_are_routed_is_refused() -> None:
 
     model = tiny.model()
     stack = kaiming_uniform_stack(find_targets(model, ["up_proj"]), members=[0], rank=2, alpha=2.0, seed=0)
-    three_tokens = Route((0,), (3,))
+    three_tokens = Route.of((0,), (3,), members=1, device=torch.device("cpu"))
     with (
         attached(model, stack) as attachment,
         attachment.routed(three_tokens),

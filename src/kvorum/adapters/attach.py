@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from types import TracebackType
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from kvorum.adapters.lora import low_rank
 from kvorum.adapters.stack import AdapterStack
 from kvorum.errors import KvorumError, nearest
 
@@ -17,12 +18,30 @@ from kvorum.errors import KvorumError, nearest
 class Route:
     """Which tokens of a pass go through which member's adapters."""
 
-    positions: tuple[int, ...]
-    """Positions along the stack's member axis, in the order in which their tokens lie."""
-    tokens: tuple[int, ...]
-    """How many tokens each of them has."""
+    spans: Int[Tensor, "member 2"]
+    """Where the tokens of each member along the stack's axis begin and end; empty where it has none. On the CPU."""
+    owner: Int[Tensor, " token"]
+    """The position of each token's member along the stack's axis, on the model's device."""
     dropout_seeds: tuple[tuple[int, int], ...] | None = None
     """For dropout: a seed and a number of tokens a question, in the order of the tokens."""
+
+    @classmethod
+    def of(
+        cls,
+        positions: Sequence[int],
+        tokens: Sequence[int],
+        *,
+        members: int,
+        device: torch.device,
+    ) -> "Route":
+        """From positions along the stack's axis of `members`, in the order of their tokens, and how many each has."""
+        spans = torch.zeros(members, 2, dtype=torch.long)
+        stop = 0
+        for position, count in zip(positions, tokens, strict=True):
+            spans[position, 0], spans[position, 1] = stop, stop + count
+            stop += count
+        owner = torch.repeat_interleave(torch.tensor(positions), torch.tensor(tokens))
+        return cls(spans, owner.to(device, non_blocking=True))
 
 
 class Attachment:
@@ -38,6 +57,10 @@ class Attachment:
         self.stack = stack
         self.dropout = dropout
         self.route: Route | None = None
+        self.read: Tensor | None = None
+        """The tokens of a pass whose predictions are read, where the last layer may leave out the others,"""
+        self.read_route: Route | None = None
+        """and their route."""
         self._wrapped: dict[str, nn.Module] = {}
 
     def __enter__(self) -> "Attachment":
@@ -67,13 +90,18 @@ class Attachment:
             module.training = training
 
     @contextmanager
-    def routed(self, route: Route) -> Iterator[None]:
-        """Send the tokens of the passes inside the block through the members that a route says."""
-        self.route = route
+    def routed(
+        self, route: Route, read: Int[Tensor, " read"] | None = None, read_route: Route | None = None
+    ) -> Iterator[None]:
+        """Send the tokens of the passes inside the block through the members that a route says.
+
+        `read`: the tokens that alone are read, with their route.
+        """
+        self.route, self.read, self.read_route = route, read, read_route
         try:
             yield
         finally:
-            self.route = None
+            self.route = self.read = self.read_route = None
 
 
 class LoRALayer(nn.Module):
@@ -84,31 +112,32 @@ class LoRALayer(nn.Module):
         self.base = base
         # Held in a tuple so that the attachment, which holds the model, is no submodule of the model.
         self._attachment = (attachment,)
+        self.a = attachment.stack.a[target]
+        self.b = attachment.stack.b[target]
+        self.scaling = attachment.stack.scaling
         self.target = target
         self.place = place
+        self.where_read = False
+        """Whether it lies where the last layer computes only what is read."""
 
     def forward(self, x: Float[Tensor, "*batch token in_"]) -> Float[Tensor, "*batch token out"]:
         """The base's output, plus (alpha / rank) B A x of the member that each token belongs to."""
         (attachment,) = self._attachment
         base = self.base(x)
-        route = attachment.route
+        route = attachment.read_route if self.where_read and attachment.read is not None else attachment.route
         if route is None:
             return base
-        if x.shape[-2] != sum(route.tokens):
+        # Not while a layer is compiled, which must be the same for all targets; a pass before it has looked.
+        if not torch.compiler.is_compiling() and x.shape[-2] != len(route.owner):
             raise KvorumError(
-                f"target {self.target} sees {x.shape[-2]} tokens of {sum(route.tokens)}: this model routes tokens "
+                f"target {self.target} sees {x.shape[-2]} tokens of {len(route.owner)}: this model routes tokens "
                 "past it, so that an adapter there cannot follow them; leave it out of the targets"
             )
         if attachment.dropout and route.dropout_seeds is not None:
             x = _dropout(x, attachment.dropout, route.dropout_seeds, self.place)
-        stack = attachment.stack
-        # One unbind and one split, since slicing a stack makes the backward pass fill full-size zeros.
-        a, b = stack.a[self.target].unbind(0), stack.b[self.target].unbind(0)
-        parts = [
-            (part.to(a[m].dtype) @ a[m].T * stack.scaling) @ b[m].T
-            for m, part in zip(route.positions, x.split(route.tokens, dim=-2), strict=True)
-        ]
-        return base + torch.cat(parts, dim=-2).to(base.dtype)
+        tokens = x.flatten(0, -2).to(self.a.dtype)
+        added = low_rank(tokens, self.a, self.b, route.spans, route.owner, self.scaling)
+        return base + added.view(base.shape).to(base.dtype)
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """Attention over a pack, as an attention implementation of transformers."""
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,9 @@ from transformers import AttentionInterface, PreTrainedModel
 from kvorum.adapters import AdapterStack, Attachment
 from kvorum.engine.blocks import attend_in_blocks
 from kvorum.engine.explicit import explicit_attention
+from kvorum.engine.last_layer import only_where_read
 from kvorum.engine.pack import Layout
+from kvorum.engine.short import LONGEST, attend_short, head_places
 from kvorum.errors import KvorumError
 
 NAME = "kvorum_packed"
@@ -57,7 +60,10 @@ def packed_attention(
     mask = layout.mask(sliding_window)
     written_out = softcap is not None or s_aux is not None
     if query.device.type == "cpu" and query.shape[-1] == value.shape[-1] and not written_out:
-        return attend_in_blocks(*tokens, layout, mask, scale).unsqueeze(0), None
+        places = layout.places.get((query.shape[1], key.shape[1]))
+        if places is None:
+            return attend_in_blocks(*tokens, layout, mask, scale).unsqueeze(0), None
+        return attend_short(*tokens, layout, places, mask, scale).unsqueeze(0), None
     place, shape = layout.gather.flatten(), layout.gather.shape
     q, k, v = (x.index_select(0, place).unflatten(0, shape).transpose(1, 2) for x in tokens)
     if written_out:
@@ -71,6 +77,19 @@ def packed_attention(
 
 
 AttentionInterface.register(NAME, packed_attention)
+
+
+def prepared(layout: Layout, model: PreTrainedModel) -> Layout:
+    """The same layout with what all layers of a model need made once."""
+    config = model.config.get_text_config()
+    windows = {None, getattr(config, "sliding_window", None)}
+    masks = {window: mask for window in windows if (mask := layout.mask(window)) is not None}
+    places = {}
+    if layout.gather.device.type == "cpu" and layout.gather.shape[1] <= LONGEST:
+        heads: int = config.num_attention_heads
+        pair = (heads, getattr(config, "num_key_value_heads", None) or heads)
+        places[pair] = head_places(layout, *pair)
+    return dataclasses.replace(layout, masks=masks, places=places)
 
 
 @contextmanager
@@ -96,5 +115,5 @@ def packed(model: PreTrainedModel) -> Iterator[None]:
 @contextmanager
 def attached(model: PreTrainedModel, stack: AdapterStack, *, dropout: float = 0.0) -> Iterator[Attachment]:
     """A model with a stack on its targets and attention over packs, handed back as it came when the block ends."""
-    with packed(model), Attachment(model, stack, dropout=dropout) as attachment:
+    with packed(model), Attachment(model, stack, dropout=dropout) as attachment, only_where_read(attachment):
         yield attachment

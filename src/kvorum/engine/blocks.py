@@ -4,6 +4,7 @@ As one operator with a backward pass of its own, so that a compiled layer need n
 of sequences, and gathers need no scattered additions to go back through.
 """
 
+import dataclasses
 from collections.abc import Iterator
 
 import torch
@@ -15,12 +16,12 @@ from kvorum.engine.pack import Layout
 ALIKE = 0.8
 
 # Operators declare their shapes to PyTorch by plain types; here q is "token head dim", k and v "token key_head dim",
-# gather "sequence length", scatter " token", shared " shared", sizes " sequence", mask "sequence 1 length length".
+# gather "sequence length", scatter " token", sizes " sequence", mask "sequence 1 length length".
 
 
 def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, layout: Layout, mask: Tensor | None, scale: float) -> Tensor:
     """Scaled dot-product attention of each sequence over itself, "token head dim"."""
-    return _attend(q, k, v, layout.gather, layout.scatter, layout.shared, layout.sizes, mask, scale)[0]
+    return _attend(q, k, v, layout.gather, layout.scatter, layout.sizes, mask, scale)[0]
 
 
 @torch.library.custom_op("kvorum::attend", mutates_args=())
@@ -30,7 +31,6 @@ def _attend(
     v: Tensor,
     gather: Tensor,
     scatter: Tensor,
-    shared: Tensor,
     sizes: Tensor,
     mask: Tensor | None,
     scale: float,
@@ -39,10 +39,15 @@ def _attend(
     (sequences, length), (_, heads, dim) = gather.shape, q.shape
     out = q.new_zeros(sequences, length, heads, dim)
     logsumexp = q.new_zeros(sequences, length, heads, dtype=_accumulated(q))
-    for rows, size in _blocks(sizes):
+    for block in blocks(sizes):
+        rows, size = block.rows, block.length
         places = gather[rows, :size].flatten()
         one, total = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            *(_batch(x, places, size) for x in (q, k, v)), 0.0, mask is None, attn_mask=_bias(mask, rows, size, q), scale=scale
+            *(_batch(x, places, size) for x in (q, k, v)),
+            0.0,
+            mask is None,
+            attn_mask=_bias(mask, rows, size, q),
+            scale=scale,
         )
         out[rows, :size] = one.transpose(1, 2)
         logsumexp[rows, :size] = total.transpose(1, 2)
@@ -56,7 +61,6 @@ def _(
     v: Tensor,
     gather: Tensor,
     scatter: Tensor,
-    shared: Tensor,
     sizes: Tensor,
     mask: Tensor | None,
     scale: float,
@@ -74,17 +78,17 @@ def _attend_backward(
     logsumexp: Tensor,
     gather: Tensor,
     scatter: Tensor,
-    shared: Tensor,
     sizes: Tensor,
     mask: Tensor | None,
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     sequences, length = gather.shape
-    # Zero at padding, and at all but the first place of a shared token: nothing is read there.
+    # Zero at padding, and at all but the first place of a token that is shared: nothing is read there.
     padded = gradient.new_zeros(sequences * length, *gradient.shape[1:]).index_copy_(0, scatter, gradient)
     padded = padded.unflatten(0, (sequences, length))
     parts = [x.new_zeros(sequences, length, *x.shape[1:]) for x in (q, k, v)]
-    for rows, size in _blocks(sizes):
+    for block in blocks(sizes):
+        rows, size = block.rows, block.length
         places = gather[rows, :size].flatten()
         found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
             padded[rows, :size].transpose(1, 2),
@@ -99,10 +103,13 @@ def _attend_backward(
             part[rows, :size] = one.transpose(1, 2)
     flat = [part.flatten(0, 1) for part in parts]
     whole = [part.index_select(0, scatter) for part in flat]
-    if len(shared):
-        tokens = gather.flatten()[shared]
+    # What sequences share has its key and value read at each of its places.
+    padding = torch.arange(length) >= sizes.unsqueeze(1)
+    others = (scatter[gather].flatten() != torch.arange(gather.numel())) & ~padding.flatten()
+    if (places := others.nonzero()[:, 0]).numel():
+        tokens = gather.flatten()[places]
         for one, part in zip(whole[1:], flat[1:], strict=True):
-            one.index_add_(0, tokens, part.index_select(0, shared))
+            one.index_add_(0, tokens, part.index_select(0, places))
     return whole[0], whole[1], whole[2]
 
 
@@ -116,7 +123,6 @@ def _(
     logsumexp: Tensor,
     gather: Tensor,
     scatter: Tensor,
-    shared: Tensor,
     sizes: Tensor,
     mask: Tensor | None,
     scale: float,
@@ -130,11 +136,21 @@ def _setup(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tupl
 
 
 def _backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    q, k, v, gather, scatter, shared, sizes, mask, out, logsumexp = ctx.saved_tensors  # pyright: ignore
+    q, k, v, gather, scatter, sizes, mask, out, logsumexp = ctx.saved_tensors  # pyright: ignore
     found = _attend_backward(
-        gradient, q, k, v, out, logsumexp, gather, scatter, shared, sizes, mask, ctx.scale  # pyright: ignore
+        gradient,
+        q,
+        k,
+        v,
+        out,
+        logsumexp,
+        gather,
+        scatter,
+        sizes,
+        mask,
+        ctx.scale,  # pyright: ignore
     )
-    return (*found, *[None] * 6)
+    return (*found, *[None] * 5)
 
 
 _attend.register_autograd(_backward, setup_context=_setup)
@@ -144,16 +160,43 @@ def _accumulated(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def _blocks(sizes: Tensor) -> Iterator[tuple[slice, int]]:
-    """Rows that are computed together, from the longest down, and the length of the longest of them."""
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Sequences that are computed together, padded to the longest of them."""
+
+    rows: slice
+    """Of the layout."""
+    length: int
+    start: int
+    """How many padded places the blocks before it have,"""
+    pairs_start: int
+    """and how many pairs of places of one sequence."""
+
+    @property
+    def count(self) -> int:
+        """How many sequences."""
+        return self.rows.stop - self.rows.start
+
+    def span(self, heads: int) -> slice:
+        """Its rows where all blocks lie one after the other, a row a place and head."""
+        return slice(self.start * heads, (self.start + self.count * self.length) * heads)
+
+    def pairs(self, heads: int) -> slice:
+        """The same for pairs of places."""
+        return slice(self.pairs_start * heads, (self.pairs_start + self.count * self.length**2) * heads)
+
+
+def blocks(sizes: Tensor) -> Iterator[Block]:
+    """From the longest sequences down."""
     lengths = sizes.tolist()
-    stop = len(lengths)
+    stop, start, pairs = len(lengths), 0, 0
     while stop:
-        start = stop - 1
-        while start and lengths[start - 1] >= ALIKE * lengths[stop - 1]:
-            start -= 1
-        yield slice(start, stop), lengths[stop - 1]
-        stop = start
+        first = stop - 1
+        while first and lengths[first - 1] >= ALIKE * lengths[stop - 1]:
+            first -= 1
+        block = Block(slice(first, stop), lengths[stop - 1], start, pairs)
+        yield block
+        stop, start, pairs = first, start + block.count * block.length, pairs + block.count * block.length**2
 
 
 def _batch(x: Tensor, places: Tensor, size: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Packs: the tokens of many questions of many members laid end to end, members contiguous, without padding."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -38,15 +38,28 @@ class Item:
 
 
 @dataclasses.dataclass(frozen=True)
+class HeadPlaces:
+    """Where the rows of a layout's tokens lie, head by head and block after block: made once a pass, not once a layer."""
+
+    take: Int[Tensor, " place_head"]
+    """Of "token head" rows, the one at each place,"""
+    take_key: Int[Tensor, " place_key_head"]
+    back: Int[Tensor, " token_head"]
+    """and the place of each of them."""
+    back_key: Int[Tensor, " token_key_head"]
+    besides: Int[Tensor, " besides"]
+    """How many places are not read, and how many keys are shared; then these places, and the places of the further
+    keys with the rows that they add to. One tensor, since an empty one would be compiled for on its own."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Layout:
     """Where the sequences of a pack lie, for the attention over it: padded, from the shortest to the longest."""
 
     gather: Int[Tensor, "sequence length"]
     """The token at each place of the padded sequences; padding repeats a sequence's first token."""
     scatter: Int[Tensor, " token"]
-    """The place of each token in the padded sequences, flattened; of a shared token, the first."""
-    shared: Int[Tensor, " shared"]
-    """The other places of shared tokens, flattened."""
+    """The place of each token in the padded sequences, flattened; of one that sequences share, the first."""
     sizes: Int[Tensor, " sequence"]
     """How long each sequence is; stays on the CPU, where it is read."""
     positions: Int[Tensor, "sequence length"]
@@ -55,7 +68,9 @@ class Layout:
     branched: bool
     """Whether any sequence has candidates' tokens, so that plain causal attention is not enough."""
     masks: Mapping[int | None, Bool[Tensor, "sequence 1 length length"]] = dataclasses.field(default_factory=dict)
-    """What `mask` gives, by window, where it was prepared: once a pass, not once a layer."""
+    """What `mask` gives, by window, where it was made before the layers run."""
+    places: Mapping[tuple[int, int], HeadPlaces] = dataclasses.field(default_factory=dict)
+    """By numbers of heads and key heads, where they were made before the layers run."""
 
     def mask(self, window: int | None) -> Bool[Tensor, "sequence 1 length length"] | None:
         """Which token may attend to which; None where that is all earlier ones."""
@@ -64,11 +79,6 @@ class Layout:
         if window is None and not self.branched:
             return None
         return self.masks[window] if window in self.masks else self.allowed(window).unsqueeze(1)
-
-    def prepared(self, windows: Iterable[int | None]) -> "Layout":
-        """The same layout with the masks for some windows made."""
-        made = {window: mask for window in windows if (mask := self.mask(window)) is not None}
-        return dataclasses.replace(self, masks=made)
 
     def allowed(self, window: int | None) -> Bool[Tensor, "sequence length length"]:
         """Which token may attend to which: itself, and the earlier ones of its prompt and of its own candidate."""
@@ -95,6 +105,8 @@ class Pack:
     members: tuple[int, ...]
     """Positions along the member axis of the stack, in the order of their tokens."""
     member_tokens: tuple[int, ...]
+    member_kept: tuple[int, ...]
+    """How many tokens of each member are in `kept`."""
     item_tokens: tuple[tuple[int, int], ...]
     """A dropout seed and a number of tokens an item."""
     kept: Int[Tensor, " kept"]
@@ -174,13 +186,13 @@ def build_pack(items: Sequence[Item]) -> Pack:
     positions = torch.zeros(len(items), length, dtype=torch.long)
     branch = torch.full((len(items), length), -1, dtype=torch.long)
     scatter: list[int] = []
-    shared: list[int] = []
     kept: list[int] = []
     read_row: list[int] = []
     read_token: list[int] = []
     read_slot: list[int] = []
     item_tokens: list[tuple[int, int]] = []
     member_tokens: dict[int, int] = dict.fromkeys(order, 0)
+    member_kept: dict[int, int] = dict.fromkeys(order, 0)
     first_of: dict[int, int] = {}
     for index, item in enumerate(items):
         start, prompt = len(ids), item.question.prompt
@@ -207,9 +219,9 @@ def build_pack(items: Sequence[Item]) -> Pack:
         positions[row, :tokens] = torch.tensor(place)
         branch[row, :tokens] = torch.tensor(where)
         token_positions.extend(place[before:])
-        shared.extend(range(row * length, row * length + before))
         scatter.extend(range(row * length + before, row * length + tokens))
         member_tokens[item.member] += own
+        member_kept[item.member] += len(kept) - prompt_row
         item_tokens.append((item.dropout_seed, own))
     candidates = torch.zeros(len(items), width, dtype=torch.long)
     for index, item in enumerate(items):
@@ -221,7 +233,6 @@ def build_pack(items: Sequence[Item]) -> Pack:
         layout=Layout(
             gather=gather,
             scatter=torch.tensor(scatter),
-            shared=torch.tensor(shared, dtype=torch.long),
             sizes=sizes,
             positions=positions,
             branch=branch,
@@ -229,6 +240,7 @@ def build_pack(items: Sequence[Item]) -> Pack:
         ),
         members=tuple(order),
         member_tokens=tuple(member_tokens.values()),
+        member_kept=tuple(member_kept.values()),
         item_tokens=tuple(item_tokens),
         kept=torch.tensor(kept),
         read_row=torch.tensor(read_row),

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kvorum.adapters import Attachment, Route
+from kvorum.engine.attention import prepared
 from kvorum.engine.pack import Pack
 
 AnswerFormat = Literal["letter", "text"]
@@ -41,14 +42,22 @@ def score_pack(
     model = attachment.model
     device = next(model.parameters()).device
     pack = pack.to(device)
-    route = Route(pack.members, pack.member_tokens, pack.item_tokens if dropout else None)
-    with attachment.routed(route):
+    layout = prepared(pack.layout, model)
+    members = len(attachment.stack.members)
+    route = Route.of(pack.members, pack.member_tokens, members=members, device=device)
+    read_route = Route.of(pack.members, pack.member_kept, members=members, device=device)
+    if dropout:
+        # Drawn for every token of a question, so none is left out.
+        routed = attachment.routed(dataclasses.replace(route, dropout_seeds=pack.item_tokens))
+    else:
+        routed = attachment.routed(route, pack.kept, read_route)
+    with routed:
         logits = model(
             input_ids=pack.input_ids.unsqueeze(0),
             position_ids=pack.position_ids.unsqueeze(0),
             use_cache=False,
             logits_to_keep=pack.kept,
-            kvorum_layout=pack.layout,
+            kvorum_layout=layout,
         ).logits[0]
     logits = logits.float()
     read = logits[pack.read_row, pack.read_token] - logits.logsumexp(-1)[pack.read_row]

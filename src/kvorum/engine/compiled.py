@@ -1,0 +1,77 @@
+"""The decoder layer compiled, where that works: elementwise work is fused, and most of it waits for memory.
+
+One layer is compiled for all, since they differ in their weights alone.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kvorum.adapters import Attachment
+from kvorum.engine.last_layer import decoder_layers
+from kvorum.engine.pack import Item, build_pack
+from kvorum.engine.score import AnswerFormat, score_pack
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def compiled(attachment: Attachment, items: Sequence[Item], answer_format: AnswerFormat) -> Iterator[None]:
+    """Run the model's decoder layers compiled inside the block, and as they are where they cannot be.
+
+    The first passes take up to a minute; what was compiled is kept on disk by PyTorch (TORCHINDUCTOR_CACHE_DIR) for
+    later processes. Before it is trusted, some items are scored both ways and compared.
+    """
+    # The last one computes less, so it would have to be compiled on its own.
+    layers = decoder_layers(attachment.model)[:-1]
+    if not layers or attachment.dropout:
+        log.info("the layers run as they are: %s", "dropout draws for each question" if layers else "none was found")
+        yield
+        return
+    plain = _trial(attachment, items, answer_format)
+    before = {layer: layer.__dict__.get("forward") for layer in layers}
+    log.info("compiling the decoder layer, up to a minute; later it comes from a cache")
+    try:
+        for layer in layers:
+            layer.forward = torch.compile(layer.forward, dynamic=True)
+        try:
+            trouble = _difference(plain, _trial(attachment, items, answer_format))
+        # What a compiler throws, or the lack of one; without it the same is computed, only more slowly.
+        except (RuntimeError, ImportError, OSError) as error:
+            trouble = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        if trouble:
+            log.warning("the decoder layer was not compiled and runs as it is, more slowly (%s)", trouble)
+            _restore(before)
+        yield
+    finally:
+        _restore(before)
+
+
+def _trial(attachment: Attachment, items: Sequence[Item], answer_format: AnswerFormat) -> list[Tensor]:
+    """The items' log-probabilities, and the gradients of their sum where gradients are taken."""
+    scores = score_pack(attachment, build_pack(items), answer_format=answer_format).log_probs
+    found = [scores[scores.isfinite()]]
+    if scores.requires_grad:
+        found += torch.autograd.grad(found[0].sum(), list(attachment.stack.parameters()))
+    return [x.detach().float() for x in found]
+
+
+def _difference(plain: Sequence[Tensor], other: Sequence[Tensor]) -> str:
+    """What is wrong with results; empty where nothing is."""
+    tolerance = 1e-3 if plain[0].dtype == torch.float32 else 0.1
+    for one, two in zip(plain, other, strict=True):
+        if one.shape != two.shape or not (one - two).abs().max() <= tolerance * (1 + one.abs().max()):
+            return "compiled, it gives other results"
+    return ""
+
+
+def _restore(before: Mapping[nn.Module, Any]) -> None:
+    for layer, forward in before.items():
+        if forward is None:
+            layer.__dict__.pop("forward", None)
+        else:
+            layer.forward = forward
