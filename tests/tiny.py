@@ -74,12 +74,15 @@ class Encoded:
     answer: int | None
 
 
-def questions(count: int, answer_format: str, seed: int = 0) -> list[Encoded]:
-    """Random questions: prompts of 6 to 13 tokens, 3 to 5 candidates, of 1 to 4 tokens each in text format."""
+def questions(count: int, answer_format: str, seed: int = 0, opening: tuple[int, ...] = ()) -> list[Encoded]:
+    """Random questions: prompts of 6 to 13 tokens, 3 to 5 candidates, of 1 to 4 tokens each in text format.
+
+    `opening` comes before every prompt.
+    """
     draw = np.random.default_rng(seed)
     made = []
     for _ in range(count):
-        prompt = tuple(int(t) for t in draw.integers(0, VOCABULARY, draw.integers(6, 14)))
+        prompt = opening + tuple(int(t) for t in draw.integers(0, VOCABULARY, draw.integers(6, 14)))
         choices = int(draw.integers(3, 6))
         if answer_format == "letter":
             candidates = tuple((10 + letter,) for letter in range(choices))
