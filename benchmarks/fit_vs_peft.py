@@ -9,7 +9,6 @@ have nothing in common, so M of them cost M times what one costs: `--peft-steps`
 
 import argparse
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,8 @@ from measure import machine, median, ratios, seconds, spread, table, turns, writ
 from peft_sides import SIDES, PeftMember, Side
 
 import kvorum
-from kvorum.adapters import Attachment, find_targets, kaiming_uniform_stack
-from kvorum.engine import BaseModel, Item, attached, load_base
-from kvorum.engine.compiled import compiled
+from kvorum.adapters import find_targets, kaiming_uniform_stack
+from kvorum.engine import BaseModel, Item, attached, compiled, load_base
 from kvorum.posterior.optimizer import MemberAdamW
 from kvorum.posterior.posterior import token_budget
 from kvorum.posterior.priors import product
@@ -110,9 +108,6 @@ def jointly(
     optimizer = MemberAdamW(stack, clip=CLIP)
     steps = max(1, asked.peft_steps // members)
 
-    def layers(attachment: Attachment, trial: list[Item]) -> AbstractContextManager[None]:
-        return compiled(attachment, trial, answer_format) if asked.compile else nullcontext()
-
     def work() -> float:
         chosen = [
             [[Item(m, questions[i]) for i in draw.choice(len(questions), asked.batch)] for m in range(members)]
@@ -120,7 +115,10 @@ def jointly(
         ]
 
         tokens = sum(item.tokens() for batches in chosen for batch in batches for item in batch)
-        with attached(base.model, stack) as attachment, layers(attachment, chosen[0][0]):
+        with (
+            attached(base.model, stack) as attachment,
+            compiled(attachment, chosen[0][0], answer_format, wanted=asked.compile),
+        ):
 
             def all_steps() -> None:
                 for batches in chosen:

@@ -84,6 +84,8 @@ class FitConfig:
     """Precision of the base model; auto: float32 on a CPU, bfloat16 on a GPU. Adapters are float32 always."""
     token_budget: int | None = None
     """Most tokens in a pass through the model: less needs less memory, the result is the same. Default: by device."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the model's layers, which takes up to a minute and then saves time; auto: where enough tokens follow."""
 
     def __post_init__(self) -> None:
         at_least = {"members": 1, "rank": 1, "batch_size": 1, "epochs": 0, "train_limit": 1, "evaluate_limit": 1}

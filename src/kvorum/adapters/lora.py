@@ -49,14 +49,14 @@ class _Concatenated(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, owner: Tensor, scaling: float) -> Tensor:  # noqa: D102
+    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, owner: Tensor, scaling: float) -> Tensor:
         down = (_finite(x) @ a.flatten(0, 1).T).masked_fill(_others(owner, a), 0.0)
         ctx.save_for_backward(x, a, b, owner, down)
         ctx.scaling = scaling
         return (down * scaling) @ b.transpose(1, 2).flatten(0, 1)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, a, b, owner, down = ctx.saved_tensors
         gradient = _finite(gradients[0])
         lost = ~gradients[0].isfinite().all(1)

@@ -2,6 +2,7 @@
 
 from kvorum.engine.attention import attached, packed_attention
 from kvorum.engine.base_model import BaseModel, load_base
+from kvorum.engine.compiled import compiled
 from kvorum.engine.pack import Item, Pack, Scorable, build_pack, plan_packs
 from kvorum.engine.score import CandidateScores, score_pack
 from kvorum.engine.selfcheck import verify_packed
@@ -14,6 +15,7 @@ __all__ = [
     "Scorable",
     "attached",
     "build_pack",
+    "compiled",
     "load_base",
     "packed_attention",
     "plan_packs",

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ def packed_attention(
     module: nn.Module,
     query: Float[Tensor, "1 head token dim"],
     key: Float[Tensor, "1 key_head token dim"],
-    value: Float[Tensor, "1 key_head token dim"],
+    value: Float[Tensor, "1 key_head token value_dim"],
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
@@ -34,7 +34,7 @@ def packed_attention(
     softcap: float | None = None,
     s_aux: Float[Tensor, " head"] | None = None,
     **others: Any,
-) -> tuple[Float[Tensor, "1 token head dim"], None]:
+) -> tuple[Float[Tensor, "1 token head value_dim"], None]:
     """Attention of each sequence of a pack over itself.
 
     Gathers the sequences to padded batches, calls PyTorch's scaled dot-product attention and gathers back, so that
@@ -55,17 +55,17 @@ def packed_attention(
     if not getattr(module, "is_causal", True):
         raise KvorumError(f"{type(module).__name__} is not causal; kvorum runs decoders only")
     layout = kvorum_layout
-    tokens = [x[0].transpose(0, 1) for x in (query, key, value)]
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     mask = layout.mask(sliding_window)
     written_out = softcap is not None or s_aux is not None
     if query.device.type == "cpu" and query.shape[-1] == value.shape[-1] and not written_out:
         places = layout.places.get((query.shape[1], key.shape[1]))
         if places is None:
-            return attend_in_blocks(*tokens, layout, mask, scale).unsqueeze(0), None
-        return attend_short(*tokens, layout, places, mask, scale).unsqueeze(0), None
+            return attend_in_blocks(q, k, v, layout, mask, scale).unsqueeze(0), None
+        return attend_short(q, k, v, layout, places, mask, scale).unsqueeze(0), None
     place, shape = layout.gather.flatten(), layout.gather.shape
-    q, k, v = (x.index_select(0, place).unflatten(0, shape).transpose(1, 2) for x in tokens)
+    q, k, v = (x.index_select(0, place).unflatten(0, shape).transpose(1, 2) for x in (q, k, v))
     if written_out:
         allowed = layout.allowed(sliding_window).unsqueeze(1) if mask is None else mask
         out = explicit_attention(q, k, v, allowed, scaling=scale, softcap=softcap, sinks=s_aux)
@@ -79,9 +79,9 @@ def packed_attention(
 AttentionInterface.register(NAME, packed_attention)
 
 
-def prepared(layout: Layout, model: PreTrainedModel) -> Layout:
-    """The same layout with what all layers of a model need made once."""
-    config = model.config.get_text_config()
+def prepared(layout: Layout, model: nn.Module) -> Layout:
+    """The same layout with what all layers of a transformers model need made once."""
+    config: Any = cast(PreTrainedModel, model).config.get_text_config()
     windows = {None, getattr(config, "sliding_window", None)}
     masks = {window: mask for window in windows if (mask := layout.mask(window)) is not None}
     places = {}

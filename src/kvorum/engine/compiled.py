@@ -20,25 +20,28 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def compiled(attachment: Attachment, items: Sequence[Item], answer_format: AnswerFormat) -> Iterator[None]:
+def compiled(
+    attachment: Attachment, items: Sequence[Item], answer_format: AnswerFormat, *, wanted: bool = True
+) -> Iterator[None]:
     """Run the model's decoder layers compiled inside the block, and as they are where they cannot be.
 
     The first passes take up to a minute; what was compiled is kept on disk by PyTorch (TORCHINDUCTOR_CACHE_DIR) for
     later processes. Before it is trusted, some items are scored both ways and compared.
     """
     # The last one computes less, so it would have to be compiled on its own.
-    layers = decoder_layers(attachment.model)[:-1]
+    layers = decoder_layers(attachment.model)[:-1] if wanted else []
     if not layers or attachment.dropout:
-        log.info("the layers run as they are: %s", "dropout draws for each question" if layers else "none was found")
+        if wanted:
+            log.info("the layers run as they are: %s", "dropout is drawn for each question" if layers else "none found")
         yield
         return
     plain = _trial(attachment, items, answer_format)
     before = {layer: layer.__dict__.get("forward") for layer in layers}
     log.info("compiling the decoder layer, up to a minute; later it comes from a cache")
     try:
-        for layer in layers:
-            layer.forward = torch.compile(layer.forward, dynamic=True)
         try:
+            for layer in layers:
+                layer.forward = torch.compile(layer.forward, dynamic=True)
             trouble = _difference(plain, _trial(attachment, items, answer_format))
         # What a compiler throws, or the lack of one; without it the same is computed, only more slowly.
         except (RuntimeError, ImportError, OSError) as error:

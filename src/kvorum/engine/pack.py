@@ -39,7 +39,7 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class HeadPlaces:
-    """Where the rows of a layout's tokens lie, head by head and block after block: made once a pass, not once a layer."""
+    """Where a layout's tokens lie, head by head and block after block: made once a pass, not once a layer."""
 
     take: Int[Tensor, " place_head"]
     """Of "token head" rows, the one at each place,"""
@@ -147,17 +147,23 @@ def _moved(value: PlacedT, device: torch.device) -> PlacedT:
 def plan_packs(items: Sequence[Item], token_budget: int) -> Iterator[list[int]]:
     """Cut items, in their order, into runs of at most a token budget; an item longer than it makes a pass of its own.
 
+    Runs of about the same size, since what a pass costs beside its tokens is worth it for many tokens only.
     Yields the indices of the items of each pass.
     """
+    sizes = [item.tokens() for item in items]
+    share = sum(sizes) / max(1, -(-sum(sizes) // token_budget))
     run: list[int] = []
-    used = 0
-    for index, item in enumerate(items):
-        tokens = item.tokens()
-        if run and used + tokens > token_budget:
+    used = before = 0
+    passes = 1
+    for index, tokens in enumerate(sizes):
+        # The half of an item: it goes to where more of it belongs.
+        if run and (used + tokens > token_budget or before + tokens / 2 > passes * share):
             yield run
             run, used = [], 0
+            passes += 1
         run.append(index)
         used += tokens
+        before += tokens
     if run:
         yield run
 

@@ -1,8 +1,8 @@
 """Attention over a pack of short sequences on a CPU, written out as batched products.
 
-For sequences of some dozens of tokens PyTorch's fused attention spends most of its time between tiny products; here the
-query heads that share a key head, and all sequences of alike lengths, go into one product each. The weights are kept for
-the backward pass, so memory grows with length squared.
+For sequences of some dozens of tokens PyTorch's fused attention spends most of its time between tiny products. Here the
+query heads that share a key head, and all sequences of alike lengths, go into one product each. The weights are kept
+for the backward pass, so memory grows with length squared.
 
 As one operator with a backward pass of its own, so that a compiled layer need not be compiled again for every number
 of sequences.
@@ -142,13 +142,14 @@ def _attend_backward(
         one, part = weights[block.pairs(heads)].view(block.count * key_heads, -1, block.length), whole[many].view(wide)
         torch.bmm(one.mT, part, out=for_v[few].view(narrow))
         inner = torch.bmm(part, values[few].view(narrow).mT)
-        inner = torch._softmax_backward_data(inner, one, -1, one.dtype).mul_(scale)
+        inner = torch.ops.aten._softmax_backward_data(inner, one, -1, one.dtype).mul_(scale)
         torch.bmm(inner, keys[few].view(narrow), out=for_q[many].view(wide))
         torch.bmm(inner.mT, queries[many].view(wide), out=for_k[few].view(narrow))
     found = [for_q.index_select(0, back), for_k.index_select(0, back_key), for_v.index_select(0, back_key)]
     for one, flat in zip(found[1:], (for_k, for_v), strict=True):
         one.index_add_(0, rows, flat.index_select(0, places))
-    return found[0].view(gradient.shape), *(x.view(tokens, key_heads, dim) for x in found[1:])
+    of_keys = (tokens, key_heads, dim)
+    return found[0].view(gradient.shape), found[1].view(of_keys), found[2].view(of_keys)
 
 
 @_attend_backward.register_fake

@@ -13,12 +13,12 @@ from transformers import PreTrainedModel
 
 from kvorum.adapters import AdapterStack, Attachment, Stream, generator_seed
 from kvorum.config import fit_config
-from kvorum.engine import BaseModel, Item, attached
+from kvorum.engine import BaseModel, Item, attached, compiled
 from kvorum.errors import KvorumError
 from kvorum.files import atomic
 from kvorum.posterior.job import Job, plan
 from kvorum.posterior.optimizer import MemberAdamW
-from kvorum.posterior.posterior import Posterior, from_run, prediction_facts
+from kvorum.posterior.posterior import Posterior, compile_pays, from_run, prediction_facts
 from kvorum.posterior.priors import PRIORS
 from kvorum.posterior.progress import Progress, Silent
 from kvorum.posterior.schedule import learning_rate
@@ -124,7 +124,13 @@ class Fitting:
         last = self.job.steps_per_epoch - 1
         orders = [self._order(member, epoch) for member in self.stack.members]
         unseen: list[dict[str, Any]] = []
-        with attached(self.job.base.model, self.stack, dropout=self.config.dropout) as attachment:
+        # By the whole fit, so that one that was stopped and goes on decides alike.
+        wanted = compile_pays(self.config.compile, self.job.base.device, self.config.epochs * self.job.tokens_per_epoch)
+        trial = [Item(self.stack.active[0], question) for question in self.job.encoded[:2]]
+        with (
+            attached(self.job.base.model, self.stack, dropout=self.config.dropout) as attachment,
+            compiled(attachment, trial, self.config.answer_format, wanted=wanted),
+        ):
             for step in range(last + 1):
                 batches = [self._batch(i, orders[i], epoch, step) for i in self.stack.active]
                 unseen.append({"epoch": epoch, "step": step, **self._step(attachment, batches, epoch, step)})
@@ -239,6 +245,7 @@ class Fitting:
             prompt=job.prompt,
             normalisation=self.config.normalisation,
             token_budget=self.config.token_budget,
+            compile=self.config.compile,
             fitted_on=self.fitted_on,
             facts=prediction_facts(facts, self.done),
         )

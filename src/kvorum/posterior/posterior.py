@@ -4,7 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from kvorum.engine import (
     Scorable,
     attached,
     build_pack,
+    compiled,
     load_base,
     plan_packs,
     score_pack,
@@ -28,9 +29,15 @@ from kvorum.run import Run
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, encode, load_task
 
 # Tokens in a pass, by kind of device, where none are asked for: what fills the caches, and what memory carries.
-TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}
+TOKEN_BUDGET = {"cpu": 2304, "cuda": 8192}
+# From so many tokens on compiling pays, even where nothing is cached yet: see docs/performance.md.
+COMPILE_FROM = {"cpu": 50_000, "cuda": 5_000_000}
+# A forward pass alone saves about a third of what both passes save.
+FORWARD_ALONE = 3
 # Without a backward pass nothing is kept for one.
 INFERENCE_BUDGET_FACTOR = 4
+
+Compile = Literal["auto", "on", "off"]
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +53,8 @@ class Posterior:
     """Text format only: a candidate's log-likelihood is the sum over its tokens, or their mean."""
     token_budget: int | None = None
     """Most tokens in a pass that keeps what a backward pass needs; None = by device."""
+    compile: Compile = "auto"
+    """Whether to run the model's layers compiled; auto: where enough tokens follow."""
     fitted_on: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
     """Question and choices of what it was fitted on, where known."""
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -128,7 +137,16 @@ class Posterior:
         rest = np.zeros((len(members), len(encoded)))
         budget = INFERENCE_BUDGET_FACTOR * token_budget(self.base.device, self.token_budget)
         done = 0
-        with attached(self.base.model, self.stack.to(self.base.device)) as attachment:
+        tokens = len(members) * sum(Item(0, question).tokens() for question in encoded)
+        with (
+            attached(self.base.model, self.stack.to(self.base.device)) as attachment,
+            compiled(
+                attachment,
+                [Item(members[0], question) for question in encoded[:2]],
+                self.prompt.answer_format,
+                wanted=compile_pays(self.compile, self.base.device, tokens // FORWARD_ALONE),
+            ),
+        ):
             for rows, some in _passes(encoded, len(members), budget):
                 scores = score_pack(
                     attachment,
@@ -164,6 +182,11 @@ def _passes(encoded: Sequence[Scorable], members: int, budget: int) -> Iterator[
 def token_budget(device: torch.device, asked: int | None) -> int:
     """How many tokens go into a pass that keeps what a backward pass needs."""
     return asked or TOKEN_BUDGET.get(device.type, TOKEN_BUDGET["cpu"])
+
+
+def compile_pays(asked: Compile, device: torch.device, tokens: int) -> bool:
+    """Whether to run the layers compiled, where so many tokens are yet to go forward and backward through them."""
+    return asked == "on" or (asked == "auto" and tokens >= COMPILE_FROM.get(device.type, COMPILE_FROM["cpu"]))
 
 
 def load(run: str | Path | Run, epoch: int | str = "last", *, device: str = "auto") -> Posterior:
@@ -208,6 +231,7 @@ def from_run(
         prompt=Prompt(answer_format=config.answer_format, template=run.facts["prompt_template"], chat=config.chat),
         normalisation=config.normalisation,
         token_budget=config.token_budget,
+        compile=config.compile,
         fitted_on=fitted_on,
         facts=prediction_facts(run.facts, epoch),
     )
