@@ -75,3 +75,11 @@ def test_reading_a_run_needs_no_torch(code: str) -> None:
     check = f"import sys\n{code}\nprint(*[m for m in '{heavy}'.split() if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_fitting_by_hand_needs_none_of_what_a_run_does() -> None:
+    absent = "pydantic pyarrow jinja2 tyro datasets matplotlib rich peft"
+    code = f"import sys\nfor name in '{absent}'.split(): sys.modules[name] = None\n"
+    code += "import kvorum.engine, kvorum.adapters, kvorum.posterior.step"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
