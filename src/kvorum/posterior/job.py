@@ -105,11 +105,12 @@ class Job:
         vocabulary: int = self.base.model.config.vocab_size
         read = sum(len(c) for q in self.encoded for c in q.candidates) / max(1, self.tokens_per_epoch)
         logits = 3 * 4 * vocabulary * min(1.0, read * self.config.members)
+        tokens = min(self.token_budget, -(-self.tokens_per_epoch // max(1, self.steps_per_epoch)))
         return {
             "base model": base,
             # values, gradients and AdamW's two moments
             "adapters": 4 * 4 * stack,
-            "activations": int(self.token_budget * (2 * element * wide + logits)),
+            "activations": int(tokens * (2 * element * wide + logits)),
         }
 
 
