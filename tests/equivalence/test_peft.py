@@ -7,11 +7,11 @@ import peft
 import pytest
 import torch
 
-from kvorum.adapters import AdapterStack, find_targets, kaiming_uniform_stack
+from kvorum.adapters import AdapterStack, Attachment, find_targets, kaiming_uniform_stack
 from kvorum.engine import Item, attached
-from kvorum.posterior.objective import accumulate_nll
 from kvorum.posterior.optimizer import MemberAdamW
 from kvorum.posterior.priors import product
+from kvorum.posterior.step import take_step
 from tests import tiny
 
 STEPS, BATCH, LR, CLIP, L2, RANK, ALPHA = 4, 3, 3e-3, 0.3, 0.1, 2, 4.0
@@ -30,14 +30,28 @@ def fit_jointly(name: str, members: list[int], answer_format: str, budget: int =
     with attached(model, stack) as attachment:
         for step in range(STEPS):
             chosen = [[Item(i, questions[q]) for q in batches(m, step)] for i, m in enumerate(members)]
-            nll = accumulate_nll(
-                attachment, chosen, answer_format=answer_format, normalisation="sum", token_budget=budget
-            )
-            penalty = L2 * product(stack)
-            penalty.sum().backward()
-            optimizer.step(nll + penalty.detach(), LR)
-            optimizer.zero_grad()
+            step_of_all(attachment, optimizer, chosen, answer_format, budget)
     return stack
+
+
+def step_of_all(
+    attachment: Attachment,
+    optimizer: MemberAdamW,
+    chosen: list[list[Item]],
+    answer_format: str,
+    budget: int = 10_000,
+) -> None:
+    take_step(
+        attachment,
+        optimizer,
+        chosen,
+        prior=product,
+        l2=L2,
+        lr=LR,
+        answer_format=answer_format,
+        normalisation="sum",
+        token_budget=budget,
+    )
 
 
 def fit_with_peft(name: str, member: int, start: AdapterStack, answer_format: str) -> dict[str, torch.Tensor]:
@@ -142,11 +156,7 @@ def test_a_member_that_turns_to_nan_harms_nobody() -> None:
     with attached(model, stack) as attachment:
         for step in range(STEPS):
             chosen = [[Item(m, questions[q]) for q in batches(m, step)] for m in (0, 1)]
-            nll = accumulate_nll(attachment, chosen, answer_format="text", normalisation="sum", token_budget=10_000)
-            penalty = L2 * product(stack)
-            penalty.sum().backward()
-            optimizer.step(nll + penalty.detach(), LR)
-            optimizer.zero_grad()
+            step_of_all(attachment, optimizer, chosen, "text")
     assert optimizer.active.tolist() == [False, True]
     for parameter, start in zip(stack.parameters(), before, strict=True):
         assert torch.equal(parameter[0], start)
