@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kvorum.adapters.lora import low_rank
 from kvorum.adapters.stack import AdapterStack
+from kvorum.adapters.transfer import sent
 from kvorum.errors import KvorumError, nearest
 
 
@@ -41,7 +42,7 @@ class Route:
             spans[position, 0], spans[position, 1] = stop, stop + count
             stop += count
         owner = torch.repeat_interleave(torch.tensor(positions), torch.tensor(tokens))
-        return cls(spans, owner.to(device, non_blocking=True))
+        return cls(spans, sent(owner, device))
 
 
 class Attachment:

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from kvorum.adapters.transfer import sent
+
 PlacedT = TypeVar("PlacedT", "Layout", "Pack")
 
 
@@ -138,7 +140,7 @@ def _moved(value: PlacedT, device: torch.device) -> PlacedT:
     fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     for name, field in fields.items():
         if isinstance(field, Tensor) and name != "sizes":
-            fields[name] = field.to(device, non_blocking=True)
+            fields[name] = sent(field, device)
         elif isinstance(field, Layout):
             fields[name] = field.to(device)
     return type(value)(**fields)

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kvorum.adapters import Attachment
+from kvorum.adapters.transfer import sent
 from kvorum.engine import Item, build_pack, plan_packs, score_pack
 from kvorum.engine.score import AnswerFormat, Normalisation
 
@@ -29,9 +30,9 @@ def accumulate_nll(
     device = next(attachment.stack.parameters()).device
     nll = torch.zeros(len(attachment.stack.members), device=device)
     for run in plan_packs(items, token_budget):
-        members = torch.tensor([items[i].member for i in run], device=device)
-        share = torch.tensor([1 / size[items[i].member] for i in run], device=device)
-        answers = torch.tensor([items[i].question.answer for i in run], device=device)
+        members = sent(torch.tensor([items[i].member for i in run]), device)
+        share = sent(torch.tensor([1 / size[items[i].member] for i in run]), device)
+        answers = sent(torch.tensor([items[i].question.answer for i in run]), device)
         scores = score_pack(
             attachment,
             build_pack([items[i] for i in run]),
