@@ -70,8 +70,13 @@ def packed_attention(
         allowed = layout.allowed(sliding_window).unsqueeze(1) if mask is None else mask
         out = explicit_attention(q, k, v, allowed, scaling=scale, softcap=softcap, sinks=s_aux)
     else:
+        grouped = q.shape[1] != k.shape[1]
+        if grouped and mask is not None:
+            # Fused attention on a GPU takes a mask, or query heads that share a key head, but not both.
+            k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+            grouped = False
         out = nn.functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=grouped
         )
     return out.transpose(1, 2).flatten(0, 1).index_select(0, layout.scatter).unsqueeze(0), None
 
