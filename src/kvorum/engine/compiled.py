@@ -3,6 +3,7 @@
 One layer is compiled for all, since they differ in their weights alone.
 """
 
+import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,13 +37,14 @@ def compiled(
         yield
         return
     plain = _trial(attachment, items, answer_format)
+    tolerance = 1e-3 if next(attachment.model.parameters()).dtype == torch.float32 else 0.1
     before = {layer: layer.__dict__.get("forward") for layer in layers}
-    log.info("compiling the decoder layer, up to a minute; later it comes from a cache")
+    _announce(type(layers[0]), torch.is_grad_enabled())
     try:
         try:
             for layer in layers:
                 layer.forward = torch.compile(layer.forward, dynamic=True)
-            trouble = _difference(plain, _trial(attachment, items, answer_format))
+            trouble = _difference(plain, _trial(attachment, items, answer_format), tolerance)
         # What a compiler throws, or the lack of one; without it the same is computed, only more slowly.
         except (RuntimeError, ImportError, OSError) as error:
             trouble = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
@@ -54,6 +56,13 @@ def compiled(
         _restore(before)
 
 
+@functools.cache
+def _announce(layer: type[nn.Module], learning: bool) -> None:
+    """Once in a process for what is compiled once."""
+    purpose = "for learning" if learning else "for scoring"
+    log.info("compiling %s %s, up to a minute; later it comes from a cache", layer.__name__, purpose)
+
+
 def _trial(attachment: Attachment, items: Sequence[Item], answer_format: AnswerFormat) -> list[Tensor]:
     """The items' log-probabilities, and the gradients of their sum where gradients are taken."""
     scores = score_pack(attachment, build_pack(items), answer_format=answer_format).log_probs
@@ -63,9 +72,8 @@ def _trial(attachment: Attachment, items: Sequence[Item], answer_format: AnswerF
     return [x.detach().float() for x in found]
 
 
-def _difference(plain: Sequence[Tensor], other: Sequence[Tensor]) -> str:
+def _difference(plain: Sequence[Tensor], other: Sequence[Tensor], tolerance: float) -> str:
     """What is wrong with results; empty where nothing is."""
-    tolerance = 1e-3 if plain[0].dtype == torch.float32 else 0.1
     for one, two in zip(plain, other, strict=True):
         if one.shape != two.shape or not (one - two).abs().max() <= tolerance * (1 + one.abs().max()):
             return "compiled, it gives other results"
