@@ -141,13 +141,24 @@ def test_what_is_read_off_the_grid_is_each_question_whole(members: list[list[tin
     assert list(read) == expected
 
 
-def test_passes_keep_the_order_and_the_budget() -> None:
-    items = [Item(0, q) for q in tiny.questions(20, "text")]
-    runs = list(plan_packs(items, 60))
-    assert [i for run in runs for i in run] == list(range(20)) and len(runs) > 1
+@given(st.lists(questions, max_size=12), st.integers(1, 80))
+def test_passes_keep_the_order_and_the_budget(asked: list[tiny.Encoded], budget: int) -> None:
+    items = [Item(0, question) for question in asked]
+    runs = list(plan_packs(items, budget))
+    assert [i for run in runs for i in run] == list(range(len(items)))
     sizes = [sum(items[i].tokens() for i in run) for run in runs]
-    assert all(size <= 60 for size in sizes)
-    nexts = [items[run[0]].tokens() for run in runs[1:]]
-    assert all(size + following > 60 for size, following in zip(sizes, nexts, strict=False)), "passes are filled"
+    assert all(size <= budget or len(run) == 1 for size, run in zip(sizes, runs, strict=True))
+    assert (len(runs) <= 1) == (sum(sizes) <= budget or len(items) == 1), "one pass where one is enough"
+
+
+def test_passes_are_of_about_the_same_size() -> None:
+    ten = Item(0, tiny.Encoded(prompt=tuple(range(10)), candidates=((1,), (2,)), answer=0))
+    assert [len(run) for run in plan_packs([ten] * 7, 30)] == [2, 3, 2], "and not 3, 3 and 1"
+    assert [len(run) for run in plan_packs([ten] * 9, 30)] == [3, 3, 3]
+    assert [len(run) for run in plan_packs([ten] * 10, 89)] == [5, 5]
+    items = [Item(0, question) for question in tiny.questions(60, "text")]
+    sizes = [sum(items[i].tokens() for i in run) for run in plan_packs(items, 200)]
+    assert len(sizes) == -(-sum(sizes) // 200)
+    # Each pass begins and ends within half a question of where it should.
+    assert max(sizes) - min(sizes) <= 2 * max(item.tokens() for item in items)
     assert list(plan_packs(items[:3], 1)) == [[0], [1], [2]]
-    assert list(plan_packs([], 10)) == []
