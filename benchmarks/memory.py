@@ -188,6 +188,8 @@ def measured_process() -> None:
         for step in task.pop("batches")
     ]
     base = load_base(task["model"])
+    for parameter in base.model.parameters():
+        parameter.sum()  # weights are mapped from their file, and not in memory before they are read
     gc.collect()
     base_bytes, counted = begin_peak(base.device)
     side = next((side for side in SIDES if side.name == task["side"]), None)
