@@ -29,7 +29,7 @@ from kvorum.tasks import EncodedQuestion, Prompt, default_template, encode
 L2, LR, CLIP, ALPHA = 1.0, 5e-6, 0.3, 32.0
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", help="a local mirror of the question sets; default: KVORUM_DATA, or the hub")
     parser.add_argument("--model", default="smollm2-135m")
@@ -47,7 +47,7 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the rows to this file")
-    asked = parser.parse_args()
+    asked = parser.parse_args(argv)
     base = load_base(asked.model)
     task = kvorum.load_task(asked.task, data_root=asked.data_root)
     every = []
@@ -61,6 +61,7 @@ def main() -> None:
     print("\n" + "  ".join(f"{k} {v}" for k, v in machine().items()))
     if asked.json:
         write_json(asked.json, every, asked={k: str(v) for k, v in vars(asked).items()})
+    return every
 
 
 def compared(

@@ -103,3 +103,18 @@ def test_the_operators_are_what_they_tell_pytorch() -> None:
     x, a, b = inputs
     _, down = _by_member(x, a, b, ROUTE.spans, SCALING)
     torch.library.opcheck(_by_member_backward, (gradient, x, down, a, b, ROUTE.spans, SCALING))
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_inputs_in_half_precision_meet_adapters_in_full(name: str) -> None:
+    (x, a, b), gradient = drawn()
+    x, a, b, gradient = x.bfloat16(), a.float(), b.float(), gradient.float()
+
+    def way(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        # On a CPU `low_rank` goes by member.
+        return WAYS[name](x, a, b) if name == "concatenated" else low_rank(x, a, b, ROUTE.spans, ROUTE.owner, SCALING)
+
+    found, wanted = results(way, [x, a, b], gradient), results(loop, [x.float(), a, b], gradient)
+    assert found[0].dtype == torch.float32 and found[1].dtype == torch.bfloat16
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one.float(), other, rtol=1e-2 if one.dtype == torch.bfloat16 else 1e-5, atol=1e-5)

@@ -136,8 +136,7 @@ class LoRALayer(nn.Module):
             )
         if attachment.dropout and route.dropout_seeds is not None:
             x = _dropout(x, attachment.dropout, route.dropout_seeds, self.place)
-        tokens = x.flatten(0, -2).to(self.a.dtype)
-        added = low_rank(tokens, self.a, self.b, route.spans, route.owner, self.scaling)
+        added = low_rank(x.flatten(0, -2), self.a, self.b, route.spans, route.owner, self.scaling)
         return base + added.view(base.shape).to(base.dtype)
 
 

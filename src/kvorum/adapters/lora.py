@@ -27,7 +27,7 @@ def low_rank(
     `spans` says where each member's tokens begin and end, and stays on the CPU; `owner` is the member of each token.
     """
     if x.device.type == "cpu" or a.shape[0] * a.shape[1] > CONCATENATED_ROWS:
-        return by_member(x, a, b, spans, scaling)
+        return by_member(x.to(a.dtype), a, b, spans, scaling)
     return concatenated(x, a, b, owner, scaling)
 
 
@@ -38,7 +38,10 @@ def concatenated(
     owner: Int[Tensor, " token"],
     scaling: float,
 ) -> Float[Tensor, "token out"]:
-    """All A over one another in one product, other members' columns set to zero, all B beside one another in one."""
+    """All A over one another in one product, other members' columns set to zero, all B beside one another in one.
+
+    In the adapters' precision; x is kept for the backward pass as it came.
+    """
     return _Concatenated.apply(x, a, b, owner, scaling)
 
 
@@ -50,7 +53,7 @@ class _Concatenated(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, owner: Tensor, scaling: float) -> Tensor:
-        down = (_finite(x) @ a.flatten(0, 1).T).masked_fill(_others(owner, a), 0.0)
+        down = (_finite(x.to(a.dtype)) @ a.flatten(0, 1).T).masked_fill(_others(owner, a), 0.0)
         ctx.save_for_backward(x, a, b, owner, down)
         ctx.scaling = scaling
         return (down * scaling) @ b.transpose(1, 2).flatten(0, 1)
@@ -61,11 +64,11 @@ class _Concatenated(torch.autograd.Function):
         gradient = _finite(gradients[0])
         lost = ~gradients[0].isfinite().all(1)
         back = (gradient @ b.transpose(1, 2).flatten(0, 1).T * ctx.scaling).masked_fill(_others(owner, a), 0.0)
-        for_a = (back.T @ _finite(x)).view_as(a)
+        for_a = (back.T @ _finite(x.to(a.dtype))).view_as(a)
         for_b = (gradient.T @ down * ctx.scaling).unflatten(1, a.shape[:2]).transpose(0, 1)
         diverged = torch.zeros(len(a), device=x.device).index_add(0, owner, lost.float()).bool()[:, None, None]
         return (
-            (back @ a.flatten(0, 1)).masked_fill(lost[:, None], torch.nan),
+            (back @ a.flatten(0, 1)).masked_fill(lost[:, None], torch.nan).to(x.dtype),
             for_a.masked_fill(diverged, torch.nan),
             for_b.masked_fill(diverged, torch.nan),
             None,

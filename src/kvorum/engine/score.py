@@ -11,6 +11,9 @@ from kvorum.adapters import Attachment, Route
 from kvorum.engine.attention import prepared
 from kvorum.engine.pack import Pack
 
+# Of so many rows of logits the normaliser is computed at once.
+ROWS_AT_ONCE = 64
+
 AnswerFormat = Literal["letter", "text"]
 Normalisation = Literal["sum", "mean"]
 
@@ -59,8 +62,7 @@ def score_pack(
             logits_to_keep=pack.kept,
             kvorum_layout=layout,
         ).logits[0]
-    logits = logits.float()
-    read = logits[pack.read_row, pack.read_token] - logits.logsumexp(-1)[pack.read_row]
+    read = logits[pack.read_row, pack.read_token].float() - _logsumexp(logits)[pack.read_row]
     items, width = pack.lengths.shape
     scores = read.new_zeros(items * width).index_add(0, pack.read_slot, read).view(items, width)
     absent = pack.lengths == 0
@@ -71,3 +73,10 @@ def score_pack(
         scores = scores / pack.lengths.clamp(min=1)
     log_probs = scores.masked_fill(absent, -torch.inf).log_softmax(-1)
     return CandidateScores(log_probs, log_probs.new_zeros(items))
+
+
+def _logsumexp(logits: Float[Tensor, "kept token"]) -> Float[Tensor, " kept"]:
+    """Over the vocabulary; in parts that stay in the caches where no gradient wants the whole."""
+    if logits.requires_grad:
+        return logits.float().logsumexp(-1)
+    return torch.cat([part.float().logsumexp(-1) for part in logits.split(ROWS_AT_ONCE)])

@@ -34,8 +34,9 @@ TOKEN_BUDGET = {"cpu": 2304, "cuda": 8192}
 COMPILE_FROM = {"cpu": 50_000, "cuda": 5_000_000}
 # A forward pass alone saves about a third of what both passes save.
 FORWARD_ALONE = 3
-# Without a backward pass nothing is kept for one.
-INFERENCE_BUDGET_FACTOR = 4
+# Where nothing is learned: a GPU has room, since nothing is kept for a backward pass; the logits of more tokens would
+# leave a CPU's caches.
+SCORING_BUDGET = {"cpu": 1536, "cuda": 32_768}
 
 Compile = Literal["auto", "on", "off"]
 
@@ -52,7 +53,7 @@ class Posterior:
     normalisation: Normalisation = "sum"
     """Text format only: a candidate's log-likelihood is the sum over its tokens, or their mean."""
     token_budget: int | None = None
-    """Most tokens in a pass that keeps what a backward pass needs; None = by device."""
+    """Most tokens in a pass; None = by device."""
     compile: Compile = "auto"
     """Whether to run the model's layers compiled; auto: where enough tokens follow."""
     fitted_on: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
@@ -135,7 +136,7 @@ class Posterior:
         width = max(len(q.candidates) for q in encoded)
         probs = np.zeros((len(members), len(encoded), width))
         rest = np.zeros((len(members), len(encoded)))
-        budget = INFERENCE_BUDGET_FACTOR * token_budget(self.base.device, self.token_budget)
+        budget = self.token_budget or SCORING_BUDGET.get(self.base.device.type, SCORING_BUDGET["cpu"])
         done = 0
         tokens = len(members) * sum(Item(0, question).tokens() for question in encoded)
         with (
