@@ -42,7 +42,7 @@ CLIP = 0.3
 
 @dataclasses.dataclass(frozen=True)
 class Sequences:
-    """The candidates of a batch of questions, each a sequence of its own after its prompt; for letters, one a question."""
+    """The candidates of a batch of questions, each a sequence of its own after its prompt; by letter one a question."""
 
     input_ids: Tensor
     attention_mask: Tensor
