@@ -76,8 +76,9 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batch-size", type=int, nargs="*", default=[16], help="of the harness; each is a side")
-    parser.add_argument("--token-budget", type=int, nargs="*", default=[None], help="of kvorum; each is a side")
+    parser.add_argument("--token-budget", type=int, nargs="*", default=[0], help="of kvorum, 0 its own; each is a side")
     parser.add_argument("--members", type=int, nargs="*", default=[1, 5], help="of kvorum; each is a side")
+    parser.add_argument("--compile", nargs="*", choices=["auto", "on", "off"], default=["auto"], help="each is a side")
     parser.add_argument("--threads", type=int, help="of torch; default: torch's own")
     parser.add_argument("--json", type=Path, help="write all that was measured to this file")
     asked = parser.parse_args()
@@ -87,7 +88,12 @@ def main() -> None:
     base = load_base(asked.model)
     task = dataclasses.replace(task, test=task.test[: asked.questions])
     sides = [harness(base, task, size) for size in asked.batch_size]
-    sides += [ours(base, task, m, budget) for budget in asked.token_budget for m in asked.members]
+    sides += [
+        ours(base, task, members, budget or None, compile)
+        for budget in asked.token_budget
+        for compile in asked.compile
+        for members in asked.members
+    ]
     rows = compare(sides, len(task.test), asked.repeats)
     shown = [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
     print(table(shown, f"{TASK} by text, {len(task.test)} questions, {asked.model}: medians of {asked.repeats} rounds"))
@@ -99,7 +105,7 @@ def main() -> None:
 def compare(sides: Sequence[Side], questions: int, repeats: int) -> list[dict[str, Any]]:
     """A row a side: its speed, the first side's speed taken as one, and whether it answers as the first side does."""
     for side in sides:
-        side.score(8)  # first calls pay for what later ones find there
+        side.score(8)  # first calls pay for what later ones find there, such as a compiled layer
     measured = turns({side.name: side.measure for side in sides}, repeats)
     reference = sides[0]
     rows = []
@@ -123,8 +129,12 @@ def compare(sides: Sequence[Side], questions: int, repeats: int) -> list[dict[st
     return rows
 
 
-def ours(base: BaseModel, task: kvorum.Task, members: int, token_budget: int | None) -> Side:
-    posterior = kvorum.fit(base, task, epochs=0, members=members, token_budget=token_budget, **ADAPTERS)
+def ours(
+    base: BaseModel, task: kvorum.Task, members: int, token_budget: int | None = None, compile: str = "auto"
+) -> Side:
+    posterior = kvorum.fit(
+        base, task, epochs=0, members=members, token_budget=token_budget, compile=compile, **ADAPTERS
+    )
     if members > 1:
         generator = torch.Generator().manual_seed(0)
         drawn = {
@@ -141,8 +151,9 @@ def ours(base: BaseModel, task: kvorum.Task, members: int, token_budget: int | N
             log_probs=[np.log(row[: len(c)]) for row, c in zip(mean, predictions.choices, strict=True)],
         )
 
-    budget = f", token budget {token_budget}" if token_budget else ""
-    return Side(f"kvorum, {members} member{'s' if members > 1 else ''}{budget}", members, score)
+    settings = [f"token budget {token_budget}"] * bool(token_budget) + [f"compile {compile}"] * (compile != "auto")
+    name = f"kvorum, {members} member{'s' if members > 1 else ''}"
+    return Side(", ".join([name, *settings]), members, score)
 
 
 def harness(base: BaseModel, task: kvorum.Task, batch_size: int) -> Side:

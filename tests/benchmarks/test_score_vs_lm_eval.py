@@ -38,5 +38,5 @@ def test_both_sides_answer_every_question_alike(score_vs_lm_eval: ModuleType, ti
 def test_members_differ_from_the_base_model(score_vs_lm_eval: ModuleType, tiny_model: str) -> None:
     base = load_base(tiny_model)
     task = kvorum.load_task("facts_capitals")
-    one, several = (score_vs_lm_eval.ours(base, task, members, None).score(3) for members in (1, 2))
+    one, several = (score_vs_lm_eval.ours(base, task, members).score(3) for members in (1, 2))
     assert several.difference(one) > 1e-6
