@@ -167,7 +167,7 @@ def evaluate(
         run: The run directory.
         task: Named tasks, or .jsonl, .csv or .parquet files of questions.
         epochs: last, all, or numbers such as 0,3.
-        evaluate_limit: Score the first N questions only.
+        evaluate_limit: Score N questions only: the first, or a random sample where the run's limit_to says so.
         data_root: A local mirror of the question sets; default: the one of the run.
     """
     from kvorum.tasks import load_task

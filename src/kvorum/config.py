@@ -62,13 +62,17 @@ class FitConfig:
     """Passes over the training questions; every member has its own order."""
     clip: float = 0.3
     """Largest gradient norm of a member; 0 = no clipping."""
+    diversity: tuple[Literal["initialisation", "order", "bootstrap"], ...] = ("initialisation", "order")
+    """What is each member's own: start, order of questions, bootstrap resample of the questions; else member 0's."""
     seed: int = 0
     """Where all random numbers come from; the same seed gives the same run."""
 
     train_limit: int | None = None
-    """Fit on the first N training questions only."""
+    """Fit on N training questions only."""
     evaluate_limit: int | None = None
-    """Score the first N questions of each evaluation task only."""
+    """Score N questions of each evaluation task only."""
+    limit_to: Literal["first", "random"] = "first"
+    """Which N questions a limit keeps: the first, or a random sample, which is the same in every run."""
     data_root: str | None = None
     """A local mirror of the question sets, <hub id>/<config>/<split>.parquet; default: KVORUM_DATA, or the hub."""
     skip_bad_rows: bool = False
@@ -103,6 +107,8 @@ class FitConfig:
             raise KvorumError(f"warmup is {self.warmup}; it is a fraction of all steps, from 0 to 1")
         if not self.targets:
             raise KvorumError("targets is empty; name modules such as q_proj v_proj, or all-linear")
+        if len(set(self.diversity)) < len(self.diversity):
+            raise KvorumError(f"diversity names something twice: {' '.join(self.diversity)}")
         if not self.model or not self.task:
             raise KvorumError("model and task must be named")
 
@@ -120,7 +126,7 @@ class FitConfig:
 FIELDS: dict[str, FieldInfo] = vars(FitConfig)["__pydantic_fields__"]
 """Of every setting: its type, default and description."""
 SETTINGS = tuple(FIELDS)
-LISTS = ("evaluate", "targets")
+LISTS = ("evaluate", "targets", "diversity")
 
 
 def fit_config(settings: Mapping[str, Any], *, where: str = "settings") -> FitConfig:

@@ -11,6 +11,7 @@ class Stream(enum.IntEnum):
     INITIALISATION = 1
     ORDER = 2
     DROPOUT = 3
+    BOOTSTRAP = 4
 
 
 def generator_seed(seed: int, stream: Stream, *path: int) -> int:

@@ -9,6 +9,7 @@ from kvorum.posterior.posterior import Posterior
 from kvorum.posterior.progress import Progress
 from kvorum.run import Run
 from kvorum.tasks import Task
+from kvorum.tasks.sample import limit as limited
 
 
 def evaluate_epochs(
@@ -26,7 +27,8 @@ def evaluate_epochs(
     """
     for task in tasks:
         _refuse_namesake(run, task)
-    encoded = [posterior.encode(task.test[:limit]) for task in tasks]
+    tasks = [dataclasses.replace(task, test=limited(task.test, limit, run.config.limit_to)) for task in tasks]
+    encoded = [posterior.encode(task.test) for task in tasks]
     with progress:
         for epoch in epochs:
             stack = AdapterStack.load(run.adapters_file(epoch))
@@ -36,7 +38,7 @@ def evaluate_epochs(
                 def scored(done: int, total: int, name: str = task.name, epoch: int = epoch) -> None:
                     progress.scored(epoch, name, done, total)
 
-                predictions = at_epoch.predict(task, limit=limit, encoded=tokens, progress=scored)
+                predictions = at_epoch.predict(task, encoded=tokens, progress=scored)
                 run.save_predictions(epoch, task.name, predictions)
                 progress.numbers(epoch, task.name, run.numbers(epoch, task.name))
 

@@ -162,8 +162,15 @@ class Fitting:
         return {"lr": lr, "tokens": sum(item.tokens() for batch in batches for item in batch), **taken}
 
     def _order(self, member: int, epoch: int) -> np.ndarray:
-        generator = np.random.default_rng(generator_seed(self.config.seed, Stream.ORDER, member, epoch))
-        return generator.permutation(len(self.job.encoded))
+        """The training questions of a member in an epoch, by their places."""
+        size, own = len(self.job.encoded), self.config.diversity
+        drawn = np.arange(size)
+        if "bootstrap" in own:
+            resample = np.random.default_rng(generator_seed(self.config.seed, Stream.BOOTSTRAP, member))
+            drawn = resample.integers(size, size=size)
+        whose = member if "order" in own else 0
+        generator = np.random.default_rng(generator_seed(self.config.seed, Stream.ORDER, whose, epoch))
+        return drawn[generator.permutation(size)]
 
     def _batch(self, position: int, order: np.ndarray, epoch: int, step: int) -> list[Item]:
         config, member = self.config, self.stack.members[position]

@@ -17,6 +17,7 @@ from kvorum.engine import BaseModel, Item, load_base, verify_packed
 from kvorum.errors import KvorumError
 from kvorum.posterior.posterior import token_budget
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, default_template, encode, load_task, load_template
+from kvorum.tasks.sample import limit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,12 @@ class Job:
         """The stack that every member starts from: the untouched model."""
         config = self.config
         return kaiming_uniform_stack(
-            self.targets, members=range(config.members), rank=config.rank, alpha=config.alpha, seed=config.seed
+            self.targets,
+            members=range(config.members),
+            rank=config.rank,
+            alpha=config.alpha,
+            seed=config.seed,
+            shared="initialisation" not in config.diversity,
         )
 
     def facts(self) -> dict[str, Any]:
@@ -153,7 +159,9 @@ def plan(
     )
     targets = find_targets(base.model, config.targets)
     verify_packed(base.model)
-    limited = tuple(dataclasses.replace(one, test=one.test[: config.evaluate_limit]) for one in evaluation)
+    limited = tuple(
+        dataclasses.replace(one, test=limit(one.test, config.evaluate_limit, config.limit_to)) for one in evaluation
+    )
 
     def tokens(questions: Sequence[Question]) -> list[EncodedQuestion]:
         return encode(questions, prompt, base.tokenizer, max_length=base.max_length)
@@ -174,7 +182,7 @@ def plan(
 def _training_questions(task: Task, config: FitConfig) -> tuple[Question, ...]:
     if not task.train:
         raise KvorumError(f"task '{task.name}' has no training split: it is for evaluation alone")
-    train = task.train[: config.train_limit]
+    train = limit(task.train, config.train_limit, config.limit_to)
     unknown = [question.id for question in train if question.answer is None]
     if unknown:
         raise KvorumError(

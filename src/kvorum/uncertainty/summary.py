@@ -1,18 +1,15 @@
 """Every number of one task's predictions, with intervals, as a dict that JSON can hold."""
 
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Float, Float64, Int
 
 from kvorum.uncertainty.bootstrap import Interval, bootstrap, resampled_means
-from kvorum.uncertainty.calibration import confidence, resampled_ece
 from kvorum.uncertainty.entropy import expected_entropy, mutual_information, predictive_entropy
 from kvorum.uncertainty.ranking import resampled_auroc
-from kvorum.uncertainty.scores import brier, correct, nll
+from kvorum.uncertainty.voice import METRICS, Voice
 
-METRICS = ("accuracy", "nll", "brier", "ece", "ece_mass")
 RANKING = {"predictive_entropy": predictive_entropy, "mutual_information": mutual_information}
 
 
@@ -47,8 +44,8 @@ def summarize(
     unknown: its question counts in the uncertainties of `all` and nowhere else.
     """
     labelled = answers >= 0
-    voices = [_Voice.of(p, r, answers[labelled]) for p, r in zip(probs[:, labelled], rest[:, labelled], strict=True)]
-    ensemble = _Voice.of(_mean(probs[:, labelled]), _mean(rest[:, labelled]), answers[labelled])
+    voices = [Voice.of(p, r, answers[labelled]) for p, r in zip(probs[:, labelled], rest[:, labelled], strict=True)]
+    ensemble = Voice.of_mean(probs[:, labelled], rest[:, labelled], answers[labelled])
     right = np.zeros(len(answers), bool)
     right[labelled] = ensemble.correct
     groups = {"all": np.ones(len(answers), bool), "correct": right, "wrong": labelled & ~right}
@@ -108,47 +105,6 @@ def separation(in_domain: Answered, other: Answered, *, resamples: int = 1000, s
         resamples=resamples,
         seed=seed,
     )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Voice:
-    """One distribution a question, the ensemble's or a member's, scored against the right answers."""
-
-    correct: Bool[np.ndarray, "example"]
-    confidence: Float64[np.ndarray, "example"]
-    nll: Float64[np.ndarray, "example"]
-    brier: Float64[np.ndarray, "example"]
-
-    @classmethod
-    def of(
-        cls,
-        probs: Float[np.ndarray, "example candidate"],
-        rest: Float[np.ndarray, "example"],
-        answers: Int[np.ndarray, "example"],
-    ) -> "_Voice":
-        return cls(
-            correct=correct(probs, answers),
-            confidence=confidence(probs),
-            nll=nll(probs, answers),
-            brier=brier(probs, rest, answers),
-        )
-
-    def resampled(
-        self, counts: Float64[np.ndarray, "resample example"], bins: int
-    ) -> dict[str, Float64[np.ndarray, "resample"]]:
-        """Every metric of each resample, given how often each question is in it."""
-        means = resampled_means(np.stack([self.correct, self.nll, self.brier], axis=1), counts)
-        return {
-            "accuracy": means[:, 0],
-            "nll": means[:, 1],
-            "brier": means[:, 2],
-            "ece": resampled_ece(self.confidence, self.correct, counts, bins=bins, scheme="width"),
-            "ece_mass": resampled_ece(self.confidence, self.correct, counts, bins=bins, scheme="mass"),
-        }
-
-
-def _mean(members: Float[np.ndarray, "member *axes"]) -> Float64[np.ndarray, "*axes"]:
-    return members.mean(axis=0, dtype=np.float64)
 
 
 def _group(mean: Interval, values: Float64[np.ndarray, "chosen"]) -> dict[str, Any]:
