@@ -36,7 +36,7 @@ def embed(evaluations: Sequence[Evaluation], member_bytes: int = MEMBER_PROBABIL
             }
         )
         for evaluation in task:
-            rows = [places[question] for question in _keys(evaluation)]
+            rows = [places[question] for question in evaluation.keys]
             answers = _answers(evaluation, members=(evaluation.task, evaluation.epoch) in detailed)
             if rows != list(range(len(texts["questions"]))):
                 answers["rows"] = pack(np.array(rows), whole=True)
@@ -68,19 +68,12 @@ def pack(values: np.ndarray, *, whole: bool = False) -> dict[str, Any]:
     return {"bytes": width, "scale": scale, "data": base64.b64encode(integers.tobytes()).decode("ascii")}
 
 
-def _keys(evaluation: Evaluation) -> list[tuple[str, str, tuple[str, ...], int]]:
-    predictions = evaluation.predictions
-    return list(
-        zip(predictions.ids, predictions.questions, predictions.choices, predictions.answers.tolist(), strict=True)
-    )
-
-
 def _texts(task: Sequence[Evaluation]) -> tuple[dict[tuple, int], dict[str, Any]]:
     """The task's questions, each once, and where each stands: an epoch may have been scored on fewer than another."""
     places: dict[tuple, int] = {}
     subjects: list[str] = []
     for evaluation in task:
-        for key, subject in zip(_keys(evaluation), evaluation.predictions.subjects, strict=True):
+        for key, subject in zip(evaluation.keys, evaluation.predictions.subjects, strict=True):
             if key not in places:
                 places[key] = len(places)
                 subjects.append(subject)

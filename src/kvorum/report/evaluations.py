@@ -32,6 +32,14 @@ class Evaluation:
         """The predictions, read when first asked for: tables of numbers do without them."""
         return self.run.predictions(self.epoch, self.task)
 
+    @cached_property
+    def keys(self) -> list[tuple[str, str, tuple[str, ...], int]]:
+        """What tells each question from others, at other epochs and in other runs: id, question, choices, answer."""
+        predictions = self.predictions
+        return list(
+            zip(predictions.ids, predictions.questions, predictions.choices, predictions.answers.tolist(), strict=True)
+        )
+
     @property
     def title(self) -> str:
         """The task's name, marked when it is the one fitted on."""

@@ -1,0 +1,262 @@
+"""The study of a run: what its predictions say beyond scores, computed once for page, figures, terminal and JSON."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from kvorum.errors import KvorumError
+from kvorum.report.evaluations import Evaluation, by_task, read_evaluations
+from kvorum.run import Run
+from kvorum.uncertainty.diversity import diversity
+from kvorum.uncertainty.plane import Cuts, quadrant_of, shares
+from kvorum.uncertainty.retention import (
+    UNKNOWN,
+    carried,
+    kl_divergence,
+    movement,
+    outcome_of,
+    outcomes,
+    total_variation,
+)
+from kvorum.uncertainty.subensembles import default_sizes, subensembles
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyOptions:
+    """What a reader may choose about a study."""
+
+    mark: tuple[int, ...] = ()
+    """Epochs to mark; empty: the epoch of best NLL in domain, and the last."""
+    sizes: tuple[int, ...] = ()
+    """Sizes of sub-ensembles; empty: 1, 5, 10 and 20 as far as they divide the members, or whatever divides them."""
+    entropy_cut: float | None = None
+    """Nats; None: the in-domain median at the epoch of best NLL."""
+    mi_cut: float | None = None
+    """Nats; None: the in-domain median at the epoch of best NLL."""
+
+    def __post_init__(self) -> None:
+        for name in ("entropy_cut", "mi_cut"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise KvorumError(f"{name} is {value}; it must be at least 0, in nats")
+        if self.sizes and min(self.sizes) < 1:
+            raise KvorumError(f"sizes holds {min(self.sizes)}; a sub-ensemble has at least 1 member")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Change:
+    """What became of each question since epoch 0, over the questions of the evaluation, in its order."""
+
+    outcome: Int64[np.ndarray, "example"]
+    """Place in `uncertainty.retention.OUTCOMES`; -1 where no answer is known, or epoch 0 was not asked."""
+    kl: Float64[np.ndarray, "example"]
+    """KL from the pre-trained model's distribution, in nats; nan where epoch 0 was not asked."""
+    tv: Float64[np.ndarray, "example"]
+    """Total variation from it."""
+    same_answer: Bool[np.ndarray, "example"]
+    asked: Bool[np.ndarray, "example"]
+    """Whether epoch 0 was asked the question."""
+    outcomes: dict[str, dict[str, Any]]
+    """Of `uncertainty.retention.outcomes`."""
+    movement: dict[str, dict[str, Any]]
+    """Of `uncertainty.retention.movement`."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Studied:
+    """A task at an epoch, studied."""
+
+    evaluation: Evaluation
+    cuts: Cuts
+    sizes: tuple[int, ...]
+    prior: Evaluation | None
+    """The task at epoch 0."""
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.evaluation.task
+
+    @property
+    def epoch(self) -> int:
+        """The epoch."""
+        return self.evaluation.epoch
+
+    @cached_property
+    def subensembles(self) -> list[dict[str, Any]]:
+        """Of `uncertainty.subensembles`, a row a size."""
+        predictions = self.evaluation.predictions
+        return subensembles(predictions.probs, predictions.rest, predictions.answers, self.sizes)
+
+    @cached_property
+    def quadrant(self) -> Int64[np.ndarray, "example"]:
+        """Place in `uncertainty.plane.QUADRANTS` of each question."""
+        predictions = self.evaluation.predictions
+        return quadrant_of(predictions.predictive_entropy, predictions.mutual_information, self.cuts)
+
+    @cached_property
+    def shares(self) -> dict[str, dict[str, Any]]:
+        """Of `uncertainty.plane.shares`."""
+        return shares(self.quadrant, self.evaluation.correct, self.evaluation.predictions.labelled)
+
+    @cached_property
+    def diversity(self) -> dict[str, Any] | None:
+        """Of `uncertainty.diversity`, with members by their numbers; None for one member."""
+        predictions, members = self.evaluation.predictions, self.evaluation.members
+        found = diversity(predictions.probs, predictions.rest)
+        if found is not None:
+            found["closest"]["members"] = [members[place] for place in found["closest"]["members"]]
+        return found
+
+    @cached_property
+    def change(self) -> Change | None:
+        """Since epoch 0; None where the run has no predictions on any of these questions from then."""
+        if self.prior is None:
+            return None
+        now, before = self.evaluation.predictions, self.prior.predictions
+        place = _places(self.evaluation, self.prior)
+        asked = place >= 0
+        if not asked.any():
+            return None
+        rows = np.where(asked, place, 0)
+        width = max(now.probs.shape[2], before.probs.shape[2])
+        p, q = (_widened(mean, width) for mean in (before.mean[rows], now.mean))
+        kl = np.where(asked, kl_divergence(q, now.mean_rest, p, before.mean_rest[rows]), np.nan)
+        tv = np.where(asked, total_variation(q, now.mean_rest, p, before.mean_rest[rows]), np.nan)
+        same = asked & (before.predicted[rows] == now.predicted)
+        outcome = outcome_of(before.correct[rows], now.correct, now.labelled & asked)
+        return Change(
+            outcome=outcome,
+            kl=kl,
+            tv=tv,
+            same_answer=same,
+            asked=asked,
+            outcomes=outcomes(outcome),
+            movement=movement(self.quadrant[asked], kl[asked], tv[asked], same[asked]),
+        )
+
+    @cached_property
+    def carried(self) -> dict[str, Any] | None:
+        """Of `uncertainty.retention.carried`: whether torn questions still carry the pre-trained answer."""
+        if self.prior is None or self.change is None or not self.epoch:
+            return None
+        asked = self.change.asked
+        now = self.evaluation.predictions.select(examples=asked)
+        before = self.prior.predictions.select(examples=_places(self.evaluation, self.prior)[asked])
+        width = max(now.probs.shape[2], before.probs.shape[2])
+        return carried(
+            _widened(now.probs, width),
+            now.rest,
+            _widened(before.mean, width),
+            before.mean_rest,
+            self.quadrant[asked] == 1,
+            np.array([len(choices) for choices in now.choices]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Analysis:
+    """A run's study: every task at every epoch, and what they share."""
+
+    run: Run
+    tasks: list[list[Studied]]
+    """Grouped by task, the one fitted on first; each by rising epoch."""
+    marks: tuple[int, ...]
+    """Epochs to mark, ascending."""
+    best: int | None
+    """The epoch of best NLL of the ensemble in domain (of the first task, where the fitted one is not scored)."""
+    last: int | None
+    cuts: Cuts
+    sizes: tuple[int, ...]
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """Every task at every epoch."""
+        return [studied.evaluation for task in self.tasks for studied in task]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know before believing anything: members that have collapsed into one."""
+        found = []
+        for task in self.tasks:
+            last = task[-1]
+            if last.epoch and last.diversity is not None and last.diversity["collapsed"]:
+                found.append(
+                    f"The members have collapsed on {last.task}: after epoch {last.epoch} they differ by "
+                    f"{last.diversity['kl']['value']:.2g} nats (mean KL of two members), so they count as little more "
+                    "than one, and mutual information says nothing. More diversity (a start, an order, a bootstrap "
+                    "resample of their own), a higher learning rate or more epochs set them apart."
+                )
+        return found
+
+
+def analyse(run: Run, options: StudyOptions | None = None) -> Analysis:
+    """The study of a run; each part is computed when it is first asked for.
+
+    Raises `KvorumError` for an epoch to mark that is not scored.
+    """
+    options = options or StudyOptions()
+    tasks = by_task(read_evaluations(run))
+    epochs = sorted({evaluation.epoch for task in tasks for evaluation in task})
+    if missing := [epoch for epoch in options.mark if epoch not in epochs]:
+        raise KvorumError(f"{run.path} has no scores at epoch {missing[0]}; scored are {', '.join(map(str, epochs))}")
+    best = _best_epoch(tasks[0]) if tasks else None
+    last = epochs[-1] if epochs else None
+    marks = options.mark or tuple(epoch for epoch in (best, last) if epoch is not None)
+    cuts = _cuts(tasks[0] if tasks else [], best, options)
+    sizes = tuple(sorted(set(options.sizes))) or default_sizes(run.config.members)
+    return Analysis(
+        run=run,
+        tasks=[
+            [
+                Studied(evaluation=evaluation, cuts=cuts, sizes=sizes, prior=task[0] if task[0].epoch == 0 else None)
+                for evaluation in task
+            ]
+            for task in tasks
+        ],
+        marks=tuple(sorted(set(marks))),
+        best=best,
+        last=last,
+        cuts=cuts,
+        sizes=sizes,
+    )
+
+
+def _best_epoch(task: Sequence[Evaluation]) -> int | None:
+    """The fitted epoch of least NLL; None where nothing is fitted or no answer known."""
+    nll = {each.epoch: each.numbers["ensemble"]["nll"]["value"] for each in task if each.epoch}
+    known = {epoch: value for epoch, value in nll.items() if value is not None}
+    return min(known, key=lambda epoch: known[epoch]) if known else None
+
+
+def _cuts(task: Sequence[Evaluation], best: int | None, options: StudyOptions) -> Cuts:
+    """As given; else at the medians of the first task at its best epoch, the last one where no answer is known."""
+    cuts = {"entropy": options.entropy_cut, "mutual_information": options.mi_cut}
+    origin = dict.fromkeys(cuts, "given")
+    at = next((each for each in task if each.epoch == best), task[-1] if task else None)
+    for name in [name for name, value in cuts.items() if value is None]:
+        key = "predictive_entropy" if name == "entropy" else name
+        cuts[name] = at.numbers[key]["all"]["median"] if at else 0.0
+        origin[name] = f"the median on {at.task} at epoch {at.epoch}" if at else "nothing is scored"
+    return Cuts(
+        entropy=float(cuts["entropy"] or 0.0),
+        mutual_information=float(cuts["mutual_information"] or 0.0),
+        entropy_from=origin["entropy"],
+        mutual_information_from=origin["mutual_information"],
+    )
+
+
+def _places(evaluation: Evaluation, prior: Evaluation) -> Int64[np.ndarray, "example"]:
+    """Where each question stands at epoch 0; -1 where it was not asked then."""
+    there = {key: place for place, key in enumerate(prior.keys)}
+    return np.array([there.get(key, UNKNOWN) for key in evaluation.keys], dtype=np.int64)
+
+
+def _widened(probs: np.ndarray, width: int) -> np.ndarray:
+    """With zeros for candidates that only other questions have."""
+    beyond = width - probs.shape[-1]
+    return np.pad(probs, [(0, 0)] * (probs.ndim - 1) + [(0, beyond)]) if beyond else probs
