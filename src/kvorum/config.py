@@ -123,6 +123,28 @@ class FitConfig:
         return dataclasses.asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
+class StudyOptions:
+    """What the study of a run shows."""
+
+    mark: tuple[int, ...] = ()
+    """Epochs to mark; empty: the epoch of best NLL in domain, and the last."""
+    sizes: tuple[int, ...] = ()
+    """Sizes of sub-ensembles; empty: 1, 5, 10 and 20 as far as they divide the members, or whatever divides them."""
+    entropy_cut: float | None = None
+    """Above this entropy, in nats, an answer is torn; null: the in-domain median at the epoch of best NLL."""
+    mi_cut: float | None = None
+    """Above this mutual information, in nats, it is disputed; null: the in-domain median at that epoch."""
+
+    def __post_init__(self) -> None:
+        for name in ("entropy_cut", "mi_cut"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise KvorumError(f"{name} is {value}; it must be at least 0, in nats")
+        if self.sizes and min(self.sizes) < 1:
+            raise KvorumError(f"sizes holds {min(self.sizes)}; a sub-ensemble has at least 1 member")
+
+
 FIELDS: dict[str, FieldInfo] = vars(FitConfig)["__pydantic_fields__"]
 """Of every setting: its type, default and description."""
 SETTINGS = tuple(FIELDS)
@@ -141,10 +163,11 @@ def fit_config(settings: Mapping[str, Any], *, where: str = "settings") -> FitCo
     try:
         return TypeAdapter(FitConfig).validate_python(plain)
     except ValidationError as error:
-        raise KvorumError(f"{where}: {_describe(error)}") from None
+        raise KvorumError(f"{where}: {describe_errors(error)}") from None
 
 
-def _describe(error: ValidationError) -> str:
+def describe_errors(error: ValidationError) -> str:
+    """What is wrong with settings, in one line."""
     problems = []
     for item in error.errors():
         name = ".".join(str(part) for part in item["loc"])

@@ -137,6 +137,52 @@ def plan(
         chat=config.chat,
     )
 
+    questions = read_questions(config, given)
+    base = base or load_base(
+        config.model,
+        revision=config.revision,
+        device=config.device,
+        dtype=config.dtype,
+        trust_remote_code=config.trust_remote_code,
+    )
+    targets = find_targets(base.model, config.targets)
+    verify_packed(base.model)
+
+    def tokens(asked: Sequence[Question]) -> list[EncodedQuestion]:
+        return encode(asked, prompt, base.tokenizer, max_length=base.max_length)
+
+    return Job(
+        config=config,
+        base=base,
+        prompt=prompt,
+        task=questions.task,
+        train=questions.train,
+        encoded=tokens(questions.train),
+        evaluation=questions.evaluation,
+        evaluation_encoded=tuple(tokens(one.test) for one in questions.evaluation),
+        targets=targets,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Questions:
+    """The questions that a configuration names, cut to its limits."""
+
+    task: Task
+    train: tuple[Question, ...]
+    evaluation: tuple[Task, ...]
+
+    @property
+    def digest(self) -> str:
+        """Of the training questions."""
+        return _digest(self.train)
+
+
+def read_questions(config: FitConfig, given: Sequence[Task] = ()) -> Questions:
+    """Load and check the questions that a configuration names; tasks that are handed over are not loaded again.
+
+    Raises `KvorumError` for tasks that cannot be read, fitted or told apart.
+    """
     known = {task.name: task for task in given}
 
     def read(name: str) -> Task:
@@ -149,33 +195,12 @@ def plan(
     names = [one.name for one in evaluation]
     if double := {name for name in names if names.count(name) > 1}:
         raise KvorumError(f"two evaluation tasks are called '{double.pop()}'; rename one of the files")
-    train = _training_questions(task, config)
-    base = base or load_base(
-        config.model,
-        revision=config.revision,
-        device=config.device,
-        dtype=config.dtype,
-        trust_remote_code=config.trust_remote_code,
-    )
-    targets = find_targets(base.model, config.targets)
-    verify_packed(base.model)
-    limited = tuple(
-        dataclasses.replace(one, test=limit(one.test, config.evaluate_limit, config.limit_to)) for one in evaluation
-    )
-
-    def tokens(questions: Sequence[Question]) -> list[EncodedQuestion]:
-        return encode(questions, prompt, base.tokenizer, max_length=base.max_length)
-
-    return Job(
-        config=config,
-        base=base,
-        prompt=prompt,
+    return Questions(
         task=task,
-        train=train,
-        encoded=tokens(train),
-        evaluation=limited,
-        evaluation_encoded=tuple(tokens(one.test) for one in limited),
-        targets=targets,
+        train=_training_questions(task, config),
+        evaluation=tuple(
+            dataclasses.replace(one, test=limit(one.test, config.evaluate_limit, config.limit_to)) for one in evaluation
+        ),
     )
 
 

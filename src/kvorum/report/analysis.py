@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from kvorum.config import StudyOptions
 from kvorum.errors import KvorumError
 from kvorum.report.evaluations import Evaluation, by_task, read_evaluations
 from kvorum.run import Run
@@ -23,28 +24,6 @@ from kvorum.uncertainty.retention import (
     total_variation,
 )
 from kvorum.uncertainty.subensembles import default_sizes, subensembles
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StudyOptions:
-    """What a reader may choose about a study."""
-
-    mark: tuple[int, ...] = ()
-    """Epochs to mark; empty: the epoch of best NLL in domain, and the last."""
-    sizes: tuple[int, ...] = ()
-    """Sizes of sub-ensembles; empty: 1, 5, 10 and 20 as far as they divide the members, or whatever divides them."""
-    entropy_cut: float | None = None
-    """Nats; None: the in-domain median at the epoch of best NLL."""
-    mi_cut: float | None = None
-    """Nats; None: the in-domain median at the epoch of best NLL."""
-
-    def __post_init__(self) -> None:
-        for name in ("entropy_cut", "mi_cut"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < float("inf"):
-                raise KvorumError(f"{name} is {value}; it must be at least 0, in nats")
-        if self.sizes and min(self.sizes) < 1:
-            raise KvorumError(f"sizes holds {min(self.sizes)}; a sub-ensemble has at least 1 member")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

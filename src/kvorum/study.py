@@ -1,0 +1,175 @@
+"""A study: several fits that differ in a few settings, scored on the same questions, in one directory with one report.
+
+```
+OUT/NAME/                 a run directory for each run
+OUT/report/index.html     the first run studied in full, and the others beside it
+```
+"""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
+
+from kvorum.config import FitConfig, StudyOptions, describe_errors, fit_config, read_yaml
+from kvorum.errors import KvorumError, nearest
+from kvorum.run import MAY_CHANGE, Run
+
+if TYPE_CHECKING:
+    from kvorum.engine import BaseModel
+    from kvorum.posterior.progress import Progress
+
+BASE = ("model", "revision", "device", "dtype", "trust_remote_code")
+"""Settings that name a base model: runs that share them share it in memory."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
+class StudyConfig:
+    """What to fit, what to compare, and what to show of it."""
+
+    out: str
+    """The directory: a run directory for each run, and report/ beside them."""
+    settings: dict[str, Any]
+    """Of every run: any setting of a fit but `out`."""
+    runs: dict[str, dict[str, Any] | None]
+    """Each run's name and the settings in which it differs; the first is studied in full."""
+    compare: tuple[tuple[str, ...], ...] = ()
+    """Lists of runs to set side by side, the first of each being the baseline; empty: all runs in one."""
+    report: StudyOptions = dataclasses.field(default_factory=StudyOptions)
+    """What the report shows: mark, sizes, entropy_cut, mi_cut, as in kvorum report."""
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise KvorumError("runs is empty; name at least one, such as 'product: {}'")
+        for name in self.runs:
+            if not name or name in (".", "..", "report") or any(letter in name for letter in "/\\"):
+                raise KvorumError(f"'{name}' is no name for a run; it becomes a directory beside report/")
+        for group in self.compare:
+            for name in group:
+                if name not in self.runs:
+                    raise KvorumError(f"compare names '{name}', which is no run{nearest(name, tuple(self.runs))}")
+            if len(set(group)) < 2:
+                raise KvorumError(f"compare holds {list(group)}; a comparison needs two runs or more")
+
+    @property
+    def comparisons(self) -> tuple[tuple[str, ...], ...]:
+        """The lists of runs to compare, the default filled in."""
+        return self.compare or ((tuple(self.runs),) if len(self.runs) > 1 else ())
+
+
+STUDY_FIELDS: dict[str, FieldInfo] = vars(StudyConfig)["__pydantic_fields__"]
+"""Of every key of a study's file: its type, default and description."""
+
+
+class Study:
+    """The runs of a study, and what is done of them."""
+
+    def __init__(self, config: StudyConfig, *, where: str = "study") -> None:
+        self.config = config
+        self.path = Path(config.out)
+        self.fits = {name: self._fit_config(name, own, where) for name, own in config.runs.items()}
+
+    @classmethod
+    def read(cls, path: str | Path, *, out: str | None = None) -> "Study":
+        """The study in a YAML file; `out` wins over the file's.
+
+        Raises `KvorumError` for unknown keys and wrong values, in any of its runs.
+        """
+        settings = read_yaml(path) | ({"out": out} if out else {})
+        for name in settings:
+            if name not in STUDY_FIELDS:
+                known = f"there is no key '{name}' in a study{nearest(str(name), tuple(STUDY_FIELDS))}"
+                raise KvorumError(f"{path}: {known}; settings of the fits stand under 'settings'")
+        try:
+            config = TypeAdapter(StudyConfig).validate_python(settings)
+        except ValidationError as error:
+            raise KvorumError(f"{path}: {describe_errors(error)}") from None
+        return cls(config, where=str(path))
+
+    def _fit_config(self, name: str, own: Mapping[str, Any] | None, where: str) -> FitConfig:
+        both = self.config.settings | dict(own or {})
+        settings = {str(key).replace("-", "_"): value for key, value in both.items()}
+        if "out" in settings:
+            raise KvorumError(f"{where}, run '{name}': 'out' is the study's, not a run's")
+        return fit_config(settings | {"out": str(self.path / name)}, where=f"{where}, run '{name}'")
+
+    def done(self, name: str) -> Run | None:
+        """The run, if it is there with these settings and questions, all its epochs and all its scores."""
+        config = self.fits[name]
+        path = self.path / name
+        if not (path / "config.yaml").is_file():
+            return None
+        run = Run.open(path)
+        before, now = run.config.as_dict(), config.as_dict()
+        if any(before[key] != now[key] for key in now if key not in MAY_CHANGE):
+            return None  # fitting says which setting differs, and refuses
+        if not set(range(config.epochs + 1)) <= set(run.epochs):
+            return None
+        from kvorum.posterior.job import read_questions
+
+        questions = read_questions(config)
+        if run.facts.get("train_digest") != questions.digest:
+            return None
+        scored = all(
+            run.predictions_file(epoch, task.name).is_file()
+            for epoch in range(config.epochs + 1)
+            for task in questions.evaluation
+        )
+        return run if scored else None
+
+    def run_all(
+        self, progress: Callable[[], "Progress"] | None = None, *, told: Callable[[str], None] = log.info
+    ) -> dict[str, Run]:
+        """Every run, fitted and scored; what is done is left as it is."""
+        from kvorum.posterior.fit import fit_in_run_directory
+        from kvorum.posterior.job import plan
+        from kvorum.posterior.progress import Silent
+
+        bases: dict[tuple[Any, ...], BaseModel] = {}
+        runs: dict[str, Run] = {}
+        for number, (name, config) in enumerate(self.fits.items(), start=1):
+            head = f"run {number} of {len(self.fits)}, {name}"
+            if (run := self.done(name)) is not None:
+                told(f"{head}: done already, in {run.path}")
+            else:
+                told(f"{head}: into {self.path / name}")
+                key = tuple(getattr(config, setting) for setting in BASE)
+                job = plan(config, base=bases.get(key))
+                bases[key] = job.base
+                fit_in_run_directory(job, (progress or Silent)())
+                run = Run.open(self.path / name)
+            runs[name] = run
+        return runs
+
+    def report(self, runs: Mapping[str, Run]) -> Path:
+        """Write every run's own page and the study's; returns the path of the study's."""
+        from kvorum.report import write, write_study
+
+        for run in runs.values():
+            write(run, self._options_for(run))
+        return write_study(runs, self.path / "report", comparisons=self.config.comparisons, options=self.config.report)
+
+    def _options_for(self, run: Run) -> StudyOptions:
+        """The study's options, as far as they fit a run of fewer epochs."""
+        marks = tuple(epoch for epoch in self.config.report.mark if epoch in run.epochs)
+        return dataclasses.replace(self.config.report, mark=marks)
+
+
+def describe(study: Study) -> Sequence[str]:
+    """A line a run: what is done, and what is left to do."""
+    lines = []
+    for name, config in study.fits.items():
+        own = (
+            ", ".join(f"{key} {value}" for key, value in (study.config.runs[name] or {}).items())
+            or "the shared settings"
+        )
+        state = "done" if study.done(name) is not None else "to do"
+        lines.append(f"{name}: {state}; {own}; {config.members} members, {config.epochs} epochs")
+    return lines
