@@ -20,10 +20,23 @@ ALLOWED = {
     "engine": {"errors", "adapters"},
     "predictions": {"errors", "files", "uncertainty"},
     "run": {"errors", "files", "config", "predictions", "uncertainty"},
-    "posterior": {"errors", "files", "config", "predictions", "run", "tasks", "adapters", "engine"},
+    "posterior": {"errors", "files", "config", "predictions", "run", "tasks", "adapters", "engine", "uncertainty"},
     "report": {"errors", "files", "config", "predictions", "run", "uncertainty"},
     "terminal": {"errors", "predictions", "report", "run"},
-    "cli": {"errors", "config", "report", "run", "posterior", "tasks", "terminal"},
+    "terminal_study": {"errors", "report", "uncertainty"},
+    "study": {"errors", "config", "run", "report", "posterior"},
+    "cli": {
+        "errors",
+        "config",
+        "report",
+        "run",
+        "posterior",
+        "tasks",
+        "study",
+        "terminal",
+        "terminal_comparison",
+        "terminal_study",
+    },
 }
 
 

@@ -6,16 +6,18 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from kvorum.config import FIELDS, SETTINGS, FitConfig, fit_config, read_yaml
+from kvorum.config import FIELDS, SETTINGS, FitConfig, StudyOptions, fit_config, read_yaml
 from kvorum.errors import KvorumError
+from kvorum.report.analysis import analyse
 from kvorum.run import Run, locked
 from kvorum.terminal import answer_dict, answer_table, numbers_tables, run_dict
+from kvorum.terminal_study import question_list, question_table, study_dict, study_tables
 
 if TYPE_CHECKING:
     from kvorum.posterior.job import Job
@@ -184,35 +186,151 @@ def evaluate(
         evaluate_epochs(opened, posterior, tasks, chosen, limit=evaluate_limit, progress=Bars(err))
 
 
+Shown = Annotated[StudyOptions, tyro.conf.arg(name="")]
+
+
 @app.command
-def show(run: tyro.conf.Positional[Path], /, json: bool = False) -> None:
+def show(
+    run: tyro.conf.Positional[Path],
+    /,
+    shown: Shown = StudyOptions(),  # noqa: B008 - frozen
+    study: bool = False,
+    json: bool = False,
+) -> None:
     """Every number of every epoch and task of a run.
 
     Args:
         run: The run directory.
+        shown: What the study shows.
+        study: The study's numbers instead: sub-ensembles, quadrants, retention, diversity.
         json: Print JSON.
     """
     opened = Run.open(run)
-    if json:
+    if study:
+        with err.status("computing"):
+            analysis = analyse(opened, shown)
+            found = study_dict(analysis) if json else list(study_tables(analysis))
+        if isinstance(found, dict):
+            _print_json(found)
+        else:
+            for table in found:
+                out.print(table)
+    elif json:
         _print_json(run_dict(opened))
-        return
-    for table in numbers_tables(opened):
-        out.print(table)
+    else:
+        for table in numbers_tables(opened):
+            out.print(table)
 
 
 @app.command
-def report(run: tyro.conf.Positional[Path], /) -> None:
+def report(run: tyro.conf.Positional[Path], /, shown: Shown = StudyOptions()) -> None:  # noqa: B008 - frozen
     """Write a run's page, report/index.html, with its figures beside it, and print its path.
 
     Args:
         run: The run directory.
+        shown: What the study shows.
     """
     from kvorum.report import write
 
     opened = Run.open(run)
     with err.status("drawing"):
-        page = write(opened)
+        page = write(opened, shown)
     out.print(str(page), highlight=False, markup=False)
+
+
+@app.command
+def questions(
+    run: tyro.conf.Positional[Path],
+    /,
+    task: str | None = None,
+    epoch: str = "last",
+    outcome: Literal["retained", "forgotten", "acquired", "never-known"] | None = None,
+    quadrant: Literal["confident", "torn", "disputed"] | None = None,
+    shown: Shown = StudyOptions(),  # noqa: B008 - frozen
+    json: bool = False,
+) -> None:
+    """The questions behind a number: what became of each since epoch 0, and what its doubt is.
+
+    Args:
+        run: The run directory.
+        task: The task; default: the one fitted on.
+        epoch: last, or a number.
+        outcome: Only those retained, forgotten, acquired or never known, against epoch 0.
+        quadrant: Only those on which the ensemble is confident, torn or disputed.
+        shown: Where the plane is cut.
+        json: Print JSON.
+    """
+    found = question_list(analyse(Run.open(run), shown), task=task, epoch=epoch, outcome=outcome, quadrant=quadrant)
+    if json:
+        _print_json(found)
+    else:
+        out.print(question_table(found))
+
+
+@app.command
+def compare(
+    runs: tyro.conf.Positional[tuple[Path, ...]],
+    /,
+    members: int | None = None,
+    out_: Annotated[Path | None, tyro.conf.arg(name="out")] = None,
+    json: bool = False,
+) -> None:
+    """Set runs on the same questions side by side, with intervals of the differences to the first one.
+
+    Args:
+        runs: Two run directories or more; the first is the baseline.
+        members: Only the first N members of each, so that runs of different sizes compare; default: all.
+        out_: Where to write a page with figures; default: comparison/ in the first run's report.
+        json: Print JSON.
+    """
+    from kvorum.report.comparison import compare as compare_runs
+    from kvorum.report.comparison_page import write_comparison
+    from kvorum.terminal_comparison import comparison_tables
+
+    with err.status("computing"):
+        comparison = compare_runs([Run.open(run) for run in runs], members=members)
+        page = write_comparison(comparison, out_ or Path(runs[0]) / "report" / "comparison")
+    if json:
+        _print_json(comparison.as_dict() | {"page": str(page)})
+        return
+    for table in comparison_tables(comparison):
+        out.print(table)
+    out.print(str(page), highlight=False, markup=False)
+
+
+@app.command
+def study(
+    file: tyro.conf.Positional[Path],
+    /,
+    out_: Annotated[str | None, tyro.conf.arg(name="out")] = None,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """Fit, score and compare the runs of a study's YAML file, and write one report; what is done is skipped.
+
+    Args:
+        file: The study: out, settings, runs, compare, report.
+        out_: Its directory; default: the file's.
+        dry_run: Only say what is done and what is left to do.
+        json: Print JSON: the runs' directories and the report.
+    """
+    from kvorum.study import Study, describe
+
+    planned = Study.read(file, out=out_)
+    if dry_run:
+        for line in describe(planned):
+            out.print(line, highlight=False, markup=False)
+        return
+    from kvorum.posterior.progress import Bars
+
+    _quiet()
+    done = planned.run_all(lambda: Bars(err), told=lambda line: err.print(line, highlight=False, markup=False))
+    with err.status("drawing"):
+        page = planned.report(done)
+    if json:
+        _print_json({"runs": {name: str(run.path) for name, run in done.items()}, "report": str(page)})
+    else:
+        out.print(str(page), highlight=False, markup=False)
 
 
 @app.command

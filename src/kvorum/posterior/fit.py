@@ -23,8 +23,10 @@ from kvorum.posterior.priors import PRIORS
 from kvorum.posterior.progress import Progress, Silent
 from kvorum.posterior.schedule import learning_rate
 from kvorum.posterior.step import take_step
+from kvorum.predictions import Predictions
 from kvorum.run import Run, locked
 from kvorum.tasks import EncodedQuestion, Task
+from kvorum.uncertainty.diversity import diversity
 
 # Steps between looks at what a GPU has computed; each look waits for it.
 LOOK_EVERY = {"cpu": 1, "cuda": 10}
@@ -240,8 +242,11 @@ class Fitting:
             def scored(done: int, total: int, name: str = task.name) -> None:
                 self.progress.scored(epoch, name, done, total)
 
-            run.save_predictions(epoch, task.name, posterior.predict(task, encoded=encoded, progress=scored))
+            predictions = posterior.predict(task, encoded=encoded, progress=scored)
+            run.save_predictions(epoch, task.name, predictions)
             self.progress.numbers(epoch, task.name, run.numbers(epoch, task.name))
+            if task is self.job.evaluation[0] and 0 < epoch == self.config.epochs:
+                _warn_of_collapse(predictions)
 
     def _posterior(self) -> Posterior:
         job = self.job
@@ -264,6 +269,16 @@ def _resumable(run: Run) -> int | None:
         if epoch == 0 or run.optimizer_file(epoch).is_file():
             return epoch
     return None
+
+
+def _warn_of_collapse(predictions: Predictions) -> None:
+    found = diversity(predictions.probs, predictions.rest, resamples=1)
+    if found is not None and found["collapsed"]:
+        log.warning(
+            "the members have collapsed: two of them differ by %.2g nats (mean KL), so mutual information says nothing; "
+            "more --diversity, a higher --lr or more --epochs set them apart",
+            found["kl"]["value"],
+        )
 
 
 def _finite(values: Tensor) -> list[float | None]:

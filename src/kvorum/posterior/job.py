@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import logging
 import platform
 import time
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from kvorum.errors import KvorumError
 from kvorum.posterior.posterior import token_budget
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, default_template, encode, load_task, load_template
 from kvorum.tasks.sample import limit
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,6 +140,8 @@ def plan(
         chat=config.chat,
     )
 
+    if config.members > 1 and not config.diversity and not config.dropout:
+        log.warning("diversity is empty and dropout 0: all %d members will be one and the same", config.members)
     questions = read_questions(config, given)
     base = base or load_base(
         config.model,
