@@ -20,6 +20,18 @@ LIGHT = {
     "ensemble": "#1a5ba6",
     "member": "#e3a45c",
     "average": "#a8560f",
+    "confident": "#3b8ed0",
+    "torn": "#cf7d00",
+    "disputed": "#9a1f5c",
+    "retained": "#0f6f68",
+    "forgotten": "#c8431a",
+    "acquired": "#8aa51f",
+    "never-known": "#8a94a3",
+    "size-1": "#6fbd93",
+    "size-2": "#3aa0b4",
+    "size-3": "#2f80bf",
+    "size-4": "#2858a5",
+    "size-5": "#1a2470",
 }
 
 DARK = {
@@ -42,9 +54,23 @@ DARK = {
     "ensemble": "#6db3f5",
     "member": "#8f6534",
     "average": "#f0a95c",
+    "confident": "#6db6f0",
+    "torn": "#e8a51f",
+    "disputed": "#d94f96",
+    "retained": "#35b5a0",
+    "forgotten": "#f0784a",
+    "acquired": "#d3e06a",
+    "never-known": "#75819a",
+    "size-1": "#3d7560",
+    "size-2": "#3f93a0",
+    "size-3": "#5a9fdf",
+    "size-4": "#a3bcf7",
+    "size-5": "#f0f1ff",
 }
 
 HEAT = tuple(f"heat-{step}" for step in range(1, 8))
+SIZES = tuple(f"size-{step}" for step in range(1, 6))
+"""Of sub-ensembles, from the smallest to the whole ensemble: ever further from the surroundings."""
 
 
 def css_variables(colours: dict[str, str]) -> str:
