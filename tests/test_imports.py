@@ -24,7 +24,7 @@ ALLOWED = {
     "report": {"errors", "files", "config", "predictions", "run", "uncertainty"},
     "terminal": {"errors", "predictions", "report", "run"},
     "terminal_study": {"errors", "report", "uncertainty"},
-    "study": {"errors", "config", "run", "report", "posterior"},
+    "study": {"errors", "config", "run", "report", "posterior", "engine"},
     "cli": {
         "errors",
         "config",

@@ -275,8 +275,8 @@ def _warn_of_collapse(predictions: Predictions) -> None:
     found = diversity(predictions.probs, predictions.rest, resamples=1)
     if found is not None and found["collapsed"]:
         log.warning(
-            "the members have collapsed: two of them differ by %.2g nats (mean KL), so mutual information says nothing; "
-            "more --diversity, a higher --lr or more --epochs set them apart",
+            "the members have collapsed: two of them differ by %.2g nats (mean KL), so mutual information says "
+            "nothing; more --diversity, a higher --lr or more --epochs set them apart",
             found["kl"]["value"],
         )
 
