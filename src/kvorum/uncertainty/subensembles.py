@@ -15,8 +15,8 @@ from jaxtyping import Float, Float64, Int
 
 from kvorum.errors import KvorumError
 from kvorum.uncertainty.bootstrap import bootstrap
-from kvorum.uncertainty.entropy import mutual_information, predictive_entropy
-from kvorum.uncertainty.voice import Voice
+from kvorum.uncertainty.entropy import RESOLUTION, mutual_information, predictive_entropy
+from kvorum.uncertainty.voice import Voice, resampled_scores
 
 SIZES = (1, 5, 10, 20)
 METRICS = ("accuracy", "nll", "brier", "ece")
@@ -88,22 +88,28 @@ def subensembles(
     }
 
     def mean_over_groups(counts: Float64[np.ndarray, "resample example"]) -> dict[tuple[int, str], np.ndarray]:
-        found = {}
-        for size in sizes:
-            each = [voice.resampled(counts, bins, METRICS) for voice in voices[size]]
-            found |= {(size, metric): np.mean([one[metric] for one in each], axis=0) for metric in METRICS}
-        return found
+        scores = resampled_scores([voice for size in sizes for voice in voices[size]], counts, METRICS)
+        ends = np.cumsum([len(voices[size]) for size in sizes])[:-1]
+        return {
+            (size, metric): each.mean(axis=0)
+            for metric in METRICS
+            for size, each in zip(sizes, np.split(scores[metric], ends), strict=True)
+        }
 
     def gains(counts: Float64[np.ndarray, "resample example"]) -> dict[str, Float64[np.ndarray, "resample"]]:
         means = mean_over_groups(counts)
+
+        def gain(size: int, metric: str) -> Float64[np.ndarray, "resample"]:
+            gained = SIGNS[metric] * (means[size, metric] - means[1, metric])
+            # Members that agree leave rounding errors, which are no gain to keep a share of.
+            return np.where(np.abs(gained) <= RESOLUTION, 0.0, gained)
+
         found = {}
         for metric in METRICS:
-            whole = SIGNS[metric] * (means[len(probs), metric] - means[1, metric])
+            whole = gain(len(probs), metric)
             for size in sizes:
-                gain = SIGNS[metric] * (means[size, metric] - means[1, metric])
-                found[f"gain/{size}/{metric}"] = gain
-                with np.errstate(invalid="ignore", divide="ignore"):
-                    found[f"kept/{size}/{metric}"] = gain / whole
+                found[f"gain/{size}/{metric}"] = gained = gain(size, metric)
+                found[f"kept/{size}/{metric}"] = gained / np.where(whole == 0, np.nan, whole)
         return found
 
     found = bootstrap(gains, [int(known.sum())], resamples=resamples, seed=seed)
@@ -111,13 +117,13 @@ def subensembles(
     once = np.ones((1, int(known.sum())))
     rows = []
     for size in sizes:
-        scored = [voice.resampled(once, bins, METRICS) for voice in voices[size]]
+        scored = resampled_scores(voices[size], once, METRICS)
         rows.append(
             {
                 "size": size,
                 "groups": len(groups[size]),
                 "members_left_out": len(probs) - size * len(groups[size]),
-                **{metric: _spread([one[metric][0] for one in scored]) for metric in METRICS},
+                **{metric: _spread(scored[metric][:, 0]) for metric in METRICS},
                 **_uncertainties(probs, rest, known, groups[size], voices[size]),
                 "gain": {metric: found[f"gain/{size}/{metric}"] for metric in METRICS},
                 "kept": {metric: found[f"kept/{size}/{metric}"] if clear[metric] else None for metric in METRICS},
@@ -152,7 +158,7 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def _spread(values: Sequence[float]) -> Spread:
+def _spread(values: Sequence[float] | np.ndarray) -> Spread:
     """Groups in which the number is not defined (no wrong answer among them) are left out of its mean."""
     defined = np.array([value for value in values if not np.isnan(value)])
     return Spread(
