@@ -25,7 +25,7 @@ def pairwise_disagreement(
 ) -> Float64[np.ndarray, "member member"]:
     """The share of questions on which each two members give different answers."""
     votes = predicted(probs)
-    return np.array([(votes != one).mean(axis=1) for one in votes])
+    return np.array([(votes != one).sum(axis=1) for one in votes]) / max(1, probs.shape[1])
 
 
 def pairwise_kl(
@@ -45,13 +45,14 @@ def diversity(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any] | None:
-    """Mean `disagreement` and `kl` over all pairs of members, with 95% intervals over questions; None for one member.
+    """Mean `disagreement` and `kl` over all pairs of members, with 95% intervals over questions; None for one member
+    or no question.
 
     `closest` names the pair (places of the members, from 0) with the least KL of both directions, and its numbers.
     `collapsed` is whether the mean KL is below `COLLAPSED`.
     """
     members = len(probs)
-    if members < 2:
+    if members < 2 or not probs.shape[1]:
         return None
     values = np.stack([_disagreement_by_question(probs), _kl_by_question(probs, rest)], axis=1)
 
