@@ -83,13 +83,22 @@ def resampled_ece(
 ) -> Float64[np.ndarray, "resample"]:
     """The expected calibration error of each resample, given how often each question is in it; nan for an empty one."""
     _check(bins, scheme)
-    gap = correct - confidence
     if scheme == "width":
-        bin_of = np.searchsorted(_edges(confidence, bins, scheme)[1:-1], confidence, side="left")
-        gaps = resampled_means(np.where(bin_of[:, None] == np.arange(bins), gap[:, None], 0.0), counts)
+        gaps = resampled_means(gaps_of_equal_width(confidence, correct, bins=bins), counts)
     else:
-        gaps = _gaps_of_equal_mass(confidence, gap, counts, bins)
+        gaps = _gaps_of_equal_mass(confidence, correct - confidence, counts, bins)
     return np.abs(gaps).sum(axis=1)
+
+
+def gaps_of_equal_width(
+    confidence: Float64[np.ndarray, "example"], correct: Bool[np.ndarray, "example"], *, bins: int = 10
+) -> Float64[np.ndarray, "example bin"]:
+    """Of each question, 1 or 0 for right or wrong minus its confidence, in its bin; 0 in all others.
+
+    The means over questions, without their signs, add up to the expected calibration error.
+    """
+    bin_of = np.searchsorted(_edges(confidence, bins, "width")[1:-1], confidence, side="left")
+    return np.where(bin_of[:, None] == np.arange(bins), (correct - confidence)[:, None], 0.0)
 
 
 def _edges(confidence: Float64[np.ndarray, "example"], bins: int, scheme: Scheme) -> Float64[np.ndarray, "edge"]:

@@ -13,7 +13,7 @@ from kvorum.uncertainty.bootstrap import Interval, bootstrap, resampled_means
 from kvorum.uncertainty.entropy import expected_entropy, mutual_information, predictive_entropy
 from kvorum.uncertainty.ranking import resampled_auroc
 from kvorum.uncertainty.summary import Answered
-from kvorum.uncertainty.voice import METRICS, Voice
+from kvorum.uncertainty.voice import METRICS, Voice, resampled_scores
 
 UNCERTAINTIES = {
     "predictive_entropy": predictive_entropy,
@@ -43,10 +43,11 @@ def paired_differences(
     sides = []
     for side in (first, second):
         uncertainties = {name: score(side.probs, side.rest) for name, score in UNCERTAINTIES.items()}
-        sides.append((Voice.of_mean(side.probs[:, known], side.rest[:, known], answers[known]), uncertainties))
+        voice = Voice.of_mean(side.probs[:, known], side.rest[:, known], answers[known], bins=bins)
+        sides.append((voice, uncertainties))
 
     def statistics(counts: Float64[np.ndarray, "resample example"]) -> dict[str, Float64[np.ndarray, "resample"]]:
-        before, after = (_of_side(voice, uncertainties, known, counts, bins) for voice, uncertainties in sides)
+        before, after = (_of_side(voice, uncertainties, known, counts) for voice, uncertainties in sides)
         return {name: after[name] - before[name] for name in DIFFERENCES}
 
     return bootstrap(statistics, [len(answers)], resamples=resamples, seed=seed)
@@ -57,9 +58,8 @@ def _of_side(
     uncertainties: dict[str, np.ndarray],
     known: np.ndarray,
     counts: Float64[np.ndarray, "resample example"],
-    bins: int,
 ) -> dict[str, Float64[np.ndarray, "resample"]]:
-    found = voice.resampled(counts[:, known], bins)
+    found = {metric: each[0] for metric, each in resampled_scores([voice], counts[:, known]).items()}
     means = resampled_means(np.stack([uncertainties[name] for name in UNCERTAINTIES], axis=1), counts)
     found |= {name: means[:, place] for place, name in enumerate(UNCERTAINTIES)}
     for name in ("predictive_entropy", "mutual_information"):

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64, Int
 from kvorum.uncertainty.bootstrap import Interval, bootstrap, resampled_means
 from kvorum.uncertainty.entropy import expected_entropy, mutual_information, predictive_entropy
 from kvorum.uncertainty.ranking import resampled_auroc
-from kvorum.uncertainty.voice import METRICS, Voice
+from kvorum.uncertainty.voice import METRICS, Voice, resampled_scores
 
 RANKING = {"predictive_entropy": predictive_entropy, "mutual_information": mutual_information}
 
@@ -44,8 +44,9 @@ def summarize(
     unknown: its question counts in the uncertainties of `all` and nowhere else.
     """
     labelled = answers >= 0
-    voices = [Voice.of(p, r, answers[labelled]) for p, r in zip(probs[:, labelled], rest[:, labelled], strict=True)]
-    ensemble = Voice.of_mean(probs[:, labelled], rest[:, labelled], answers[labelled])
+    known = answers[labelled]
+    voices = [Voice.of(p, r, known, bins=bins) for p, r in zip(probs[:, labelled], rest[:, labelled], strict=True)]
+    ensemble = Voice.of_mean(probs[:, labelled], rest[:, labelled], known, bins=bins)
     right = np.zeros(len(answers), bool)
     right[labelled] = ensemble.correct
     groups = {"all": np.ones(len(answers), bool), "correct": right, "wrong": labelled & ~right}
@@ -56,28 +57,27 @@ def summarize(
     }
 
     def statistics(counts: Float64[np.ndarray, "resample example"]) -> dict[str, Float64[np.ndarray, "resample"]]:
-        known = counts[:, labelled]
-        found = {f"ensemble/{metric}": values for metric, values in ensemble.resampled(known, bins).items()}
-        alone = [voice.resampled(known, bins) for voice in voices]
-        found |= {f"members/{metric}": np.mean([each[metric] for each in alone], axis=0) for metric in METRICS}
+        scores = resampled_scores([ensemble, *voices], counts[:, labelled])
+        found = {f"ensemble/{metric}": each[0] for metric, each in scores.items()}
+        found |= {f"members/{metric}": each[1:].mean(axis=0) for metric, each in scores.items()}
         for group, rows in groups.items():
             means = resampled_means(np.stack(list(uncertainties.values()), axis=1)[rows], counts[:, rows])
             found |= {f"{name}/{group}": means[:, column] for column, name in enumerate(uncertainties)}
         for name in RANKING:
-            found[f"wrong/{name}"] = resampled_auroc(uncertainties[name][labelled], ~ensemble.correct, known)
+            score = uncertainties[name][labelled]
+            found[f"wrong/{name}"] = resampled_auroc(score, ~ensemble.correct, counts[:, labelled])
         return found
 
     calibration = [f"{whose}/{metric}" for whose in ("ensemble", "members") for metric in ("ece", "ece_mass")]
     found = bootstrap(statistics, [len(answers)], resamples=resamples, seed=seed, reflected=calibration)
-    once = np.ones((1, int(labelled.sum())))
-    alone = [voice.resampled(once, bins) for voice in voices]
+    alone = resampled_scores(voices, np.ones((1, int(labelled.sum()))))
     return {
         "questions": len(answers),
         "labelled": int(labelled.sum()),
         "members": len(probs),
         "ensemble": {metric: found[f"ensemble/{metric}"] for metric in METRICS},
         "member_average": {
-            metric: {**found[f"members/{metric}"], "per_member": [_jsonable(each[metric][0]) for each in alone]}
+            metric: {**found[f"members/{metric}"], "per_member": [_jsonable(each) for each in alone[metric][:, 0]]}
             for metric in METRICS
         },
         **{
