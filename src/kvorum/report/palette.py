@@ -32,6 +32,12 @@ LIGHT = {
     "size-3": "#2f80bf",
     "size-4": "#2858a5",
     "size-5": "#1a2470",
+    "run-1": "#1763ad",
+    "run-2": "#cb4f16",
+    "run-3": "#0e8468",
+    "run-4": "#8d3b98",
+    "run-5": "#a67c02",
+    "run-6": "#4b5663",
 }
 
 DARK = {
@@ -66,11 +72,19 @@ DARK = {
     "size-3": "#5a9fdf",
     "size-4": "#a3bcf7",
     "size-5": "#f0f1ff",
+    "run-1": "#63adf2",
+    "run-2": "#f27f3b",
+    "run-3": "#3cc3a1",
+    "run-4": "#cd8ade",
+    "run-5": "#dfbd3f",
+    "run-6": "#b6c2cf",
 }
 
 HEAT = tuple(f"heat-{step}" for step in range(1, 8))
 SIZES = tuple(f"size-{step}" for step in range(1, 6))
 """Of sub-ensembles, from the smallest to the whole ensemble: ever further from the surroundings."""
+RUNS = tuple(f"run-{place}" for place in range(1, 7))
+"""Of compared runs, the baseline first; figures tell them apart by marker as well."""
 
 
 def css_variables(colours: dict[str, str]) -> str:
