@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import jinja2
 
 from kvorum.files import atomic
+from kvorum.report.analysis import Analysis, StudyOptions, analyse
 from kvorum.report.embed import embed, safe_json
-from kvorum.report.evaluations import Evaluation, by_task, read_evaluations
+from kvorum.report.evaluations import Evaluation, by_task
 from kvorum.report.figures import draw_figures
 from kvorum.report.palette import DARK, LIGHT, css_variables
 from kvorum.report.sheet import save
@@ -22,13 +24,14 @@ from kvorum.run import Run
 HERE = Path(__file__).parent
 
 
-def write(run: Run) -> Path:
+def write(run: Run, options: StudyOptions | None = None) -> Path:
     """Write a run's report: `index.html`, which holds everything, and its figures beside it as SVG and PNG.
 
-    Returns the path of the page.
+    Returns the path of the page. Raises `KvorumError` for an epoch to mark that is not scored.
     """
-    evaluations = read_evaluations(run)
-    folder = run.path / "report"
+    analysis = analyse(run, options)
+    evaluations = analysis.evaluations
+    folder = run.report_folder
     folder.mkdir(parents=True, exist_ok=True)
     figures = [
         {
@@ -36,16 +39,21 @@ def write(run: Run) -> Path:
             "number": figure.stem.rpartition("-")[2],
             "title": figure.title,
             "note": figure.note,
-            "reading": READING[figure.stem],
+            "reading": READING.get(figure.stem, ()),
             "inches": f"{figure.sheet.width:.2f}",
             "svg": save(folder, figure.stem, figure.sheet),
         }
-        for figure in draw_figures(evaluations)
+        for figure in _drawn(analysis)
     ]
     page = folder / "index.html"
     with atomic(page) as path:
         path.write_text(_html(run, evaluations, figures), encoding="utf-8")
     return page
+
+
+def _drawn(analysis: Analysis) -> list[Any]:
+    by_analysis = "analysis" in inspect.signature(draw_figures).parameters
+    return draw_figures(analysis if by_analysis else analysis.evaluations)  # pyright: ignore
 
 
 def _html(run: Run, evaluations: Sequence[Evaluation], figures: Sequence[Mapping[str, Any]]) -> str:
