@@ -130,7 +130,7 @@ def carried(
 
     `verdict`: `seen` where members keep the answer on torn questions more often than on others and the ratio is below
     1, both beyond their intervals; `not seen` where neither is so; `partly` in between; `not testable` with fewer than
-    `LEAST` torn or other questions.
+    `LEAST` other questions, or torn ones that can be compared.
     """
     same = (probs.argmax(axis=-1) == before.argmax(axis=-1)).mean(axis=0)
     own = total_variation(probs, rest, before, before_rest).mean(axis=0)
@@ -143,13 +143,13 @@ def carried(
 
         found = {"torn": mean(same, torn), "other": mean(same, ~torn)}
         found["own"], found["unrelated"] = mean(own, compared), mean(unrelated, compared)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return found | {"difference": found["torn"] - found["other"], "ratio": found["own"] / found["unrelated"]}
+        ratio = found["own"] / np.where(found["unrelated"] == 0, np.nan, found["unrelated"])
+        return found | {"difference": found["torn"] - found["other"], "ratio": ratio}
 
     found = bootstrap(statistics, [len(torn)], resamples=resamples, seed=seed)
     sizes = int(torn.sum()), int((~torn).sum())
     verdict = "not testable"
-    if min(sizes) >= LEAST and found["ratio"]["high"] is not None:
+    if min(int(compared.sum()), sizes[1]) >= LEAST and found["ratio"]["high"] is not None:
         signs = (found["difference"]["low"] or 0.0) > 0, found["ratio"]["high"] < 1
         verdict = {0: "not seen", 1: "partly", 2: "seen"}[sum(signs)]
     return {
