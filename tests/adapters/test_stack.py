@@ -65,6 +65,18 @@ def test_the_start_is_peft_s_and_depends_on_member_and_seed_alone() -> None:
     assert not torch.equal(first[0, :, :8], second[0, :, :8])
 
 
+def test_members_that_share_a_start_all_have_that_of_member_0() -> None:
+    targets = find_targets(tiny.model(), ["q_proj", "up_proj"])
+    shared = kaiming_uniform_stack(targets, members=(2, 1), rank=2, alpha=8.0, seed=1, shared=True)
+    assert shared.members == (2, 1) and shared.untouched
+    for target, a in shared.a.items():
+        own = stack((0, 1, 2)).a[target]
+        assert torch.equal(a[0], own[0]) and torch.equal(a[1], own[0])
+        assert not torch.equal(a[0], own[2])
+    first, second = list(shared.a.values())[:2]
+    assert not torch.equal(first[0, :, :8], second[0, :, :8]), "each target has numbers of its own"
+
+
 def test_select_copies() -> None:
     made = stack()
     chosen = made.select([2, 0])
