@@ -55,7 +55,7 @@ def test_a_difference_is_that_of_the_two_tables(members):
 def test_an_ensemble_does_not_differ_from_itself():
     first, _, answers = pair()
     found = paired_differences(first, first, answers, resamples=50)
-    assert found == dict.fromkeys(DIFFERENCES, {"value": 0, "low": 0, "high": 0})
+    assert found == {name: {"value": 0, "low": 0, "high": 0} for name in DIFFERENCES}
     turned = SimpleNamespace(probs=first.probs[::-1], rest=first.rest[::-1])
     for number in paired_differences(first, turned, answers, resamples=50).values():
         assert list(number.values()) == pytest.approx([0, 0, 0], abs=1e-9)

@@ -198,7 +198,7 @@ def test_rounding_errors_are_no_gain(seed, members):
     probs, rest, answers = ensemble(seed, members=1, questions=1)
     rows = subensembles(probs.repeat(members, axis=0), rest.repeat(members, axis=0), answers, resamples=5)
     for row in rows:
-        assert row["gain"] == dict.fromkeys(METRICS, {"value": 0, "low": 0, "high": 0})
+        assert row["gain"] == {metric: {"value": 0, "low": 0, "high": 0} for metric in METRICS}
         assert row["kept"] == dict.fromkeys(METRICS)
 
 
