@@ -18,6 +18,7 @@ ASKED_OUTCOMES = {name.replace(" ", "-"): name for name in OUTCOMES}
 
 def study_dict(analysis: Analysis) -> dict[str, Any]:
     """Every number of the study, as plain values; entropies, NLL and KL in nats."""
+    analysis.compute()
     cuts = analysis.cuts
     return {
         "run": str(analysis.run.path),

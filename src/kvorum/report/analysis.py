@@ -1,6 +1,8 @@
 """The study of a run: what its predictions say beyond scores, computed once for page, figures, terminal and JSON."""
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -156,6 +158,17 @@ class Analysis:
     def evaluations(self) -> list[Evaluation]:
         """Every task at every epoch."""
         return [studied.evaluation for task in self.tasks for studied in task]
+
+    def compute(self) -> None:
+        """Compute every part now, different ones side by side: numpy leaves the interpreter to others meanwhile."""
+
+        def part(name: str) -> None:
+            for task in self.tasks:
+                for one in task:
+                    getattr(one, name)
+
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            list(pool.map(part, ("subensembles", "change", "shares", "diversity", "carried")))
 
     @property
     def warnings(self) -> list[str]:

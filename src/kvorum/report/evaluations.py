@@ -1,6 +1,8 @@
 """What a run knows of every task at every epoch, read once for the whole report."""
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -84,21 +86,22 @@ def read_evaluations(run: Run) -> list[Evaluation]:
     """Every task at every saved epoch: the task fitted on first, then the others; each by rising epoch."""
     # The setting may be a file's path; its task is named by the file's stem.
     fitted = run.facts.get("task", run.config.task)
-    found = []
-    for epoch in run.epochs:
-        for task in run.tasks(epoch):
-            derived = run.derived(epoch, task)
-            found.append(
-                Evaluation(
-                    task=task,
-                    epoch=epoch,
-                    in_domain=task == fitted,
-                    run=run,
-                    numbers=derived["numbers"],
-                    separation=derived["separation"],
-                    facts=derived["facts"],
-                )
-            )
+    places = [(epoch, task) for epoch in run.epochs for task in run.tasks(epoch)]
+    # numpy leaves the interpreter to others while it computes, and nothing may be kept yet.
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        derived = list(pool.map(lambda place: run.derived(*place), places))
+    found = [
+        Evaluation(
+            task=task,
+            epoch=epoch,
+            in_domain=task == fitted,
+            run=run,
+            numbers=of["numbers"],
+            separation=of["separation"],
+            facts=of["facts"],
+        )
+        for (epoch, task), of in zip(places, derived, strict=True)
+    ]
     order = list(dict.fromkeys(evaluation.task for evaluation in sorted(found, key=lambda each: not each.in_domain)))
     return sorted(found, key=lambda each: (order.index(each.task), each.epoch))
 

@@ -129,7 +129,9 @@ def _gaps_of_equal_mass(
         return np.full((len(counts), bins), np.nan)
     order = np.argsort(confidence)
     last_equal = np.searchsorted(confidence[order], confidence[order], side="right") - 1
-    drawn = np.take(counts, order, axis=1)
+    # One number more than is drawn, since the last bin ends where everything does; clipped, since checked is slower.
+    flat = np.zeros(counts.size + 1)
+    drawn = np.take(counts, order, axis=1, out=flat[:-1].reshape(counts.shape), mode="clip")
 
     # Sums that run on from one resample into the next find the ranks of all of them in one search.
     sizes = drawn.sum(axis=1).astype(np.int64)
@@ -140,7 +142,7 @@ def _gaps_of_equal_mass(
 
     drawn *= gap[order]
     edges = np.hstack([starts, starts + closing + 1, starts + len(order)])
-    gaps = np.add.reduceat(np.append(drawn, 0.0), edges.ravel()).reshape(edges.shape)[:, :-1]
+    gaps = np.add.reduceat(flat, edges.ravel()).reshape(edges.shape)[:, :-1]
     # Of a bin without questions reduceat gives the number at its edge, not 0.
     gaps = np.where(np.diff(edges, axis=1) > 0, gaps, 0.0)
     with np.errstate(invalid="ignore"):

@@ -105,7 +105,7 @@ def movement(
 
 LEAST = 20
 """Questions, torn and not, below which the claim is not tested."""
-OTHERS = 50
+OTHERS = 20
 """With how many other torn questions' distributions each one's is compared."""
 
 
