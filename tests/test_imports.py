@@ -23,6 +23,7 @@ ALLOWED = {
     "posterior": {"errors", "files", "config", "predictions", "run", "tasks", "adapters", "engine", "uncertainty"},
     "report": {"errors", "files", "config", "predictions", "run", "uncertainty"},
     "terminal": {"errors", "predictions", "report", "run"},
+    "terminal_comparison": {"report"},
     "terminal_study": {"errors", "report", "uncertainty"},
     "study": {"errors", "config", "run", "report", "posterior", "engine"},
     "cli": {

@@ -258,7 +258,9 @@ def _notes_on_tasks(sides: Sequence[ComparedRun], common: Sequence[str]) -> list
                     f"{side.name} was fitted on {asked:,} of the questions of {task}: its numbers there say how well "
                     "it remembers."
                 )
-    return found + [f"{words} of {_and(of)}: not scored in all runs, so not compared." for words, of in alone.items()]
+    return found + [
+        f"{words} of {_and(of)}: not scored in all runs, so not compared one by one." for words, of in alone.items()
+    ]
 
 
 def _and(words: Iterable[str]) -> str:
