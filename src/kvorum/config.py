@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -123,9 +123,12 @@ class FitConfig:
         return dataclasses.asdict(self)
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyOptions:
     """What the study of a run shows."""
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
 
     mark: tuple[int, ...] = ()
     """Epochs to mark; empty: the epoch of best NLL in domain, and the last."""
