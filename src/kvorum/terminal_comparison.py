@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kvorum.report.comparison import Comparison, Moment
-from kvorum.report.comparison_tables import BY_KEY, Shift, heading_of, lines_of, title_of, value_in_words
+from kvorum.report.comparison_tables import BY_KEY, Shift, against, heading_of, lines_of, setting_in_words, title_of
 from kvorum.report.tables import Cell
 
 SHOWN = ("accuracy", "nll", "ece", "mutual_information", "wrong_auroc.predictive_entropy")
@@ -20,7 +20,7 @@ READING = (
 
 def comparison_tables(comparison: Comparison) -> Iterator[Table | Text]:
     """What differs, then for each task the runs at their best and last epochs, with differences to the baseline."""
-    yield Text(f"{' and '.join(comparison.names[1:])} against {comparison.names[0]}", style="bold")
+    yield Text(against(comparison), style="bold")
     yield Text()
     if comparison.settings:
         yield _settings(comparison)
@@ -44,7 +44,7 @@ def _settings(comparison: Comparison) -> Table:
         table.add_column(Text(name), overflow="fold")
     for setting in comparison.settings:
         name = setting.name.replace("_", " ") + (" (found)" if setting.found else "")
-        table.add_row(name, *(Text(_short(value_in_words(value))) for value in setting.values))
+        table.add_row(name, *(Text(_short(words)) for words in setting_in_words(setting)))
     return table
 
 

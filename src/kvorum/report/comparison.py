@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kvorum.errors import KvorumError
@@ -72,6 +72,13 @@ class ComparedTask:
     questions: int
     labelled: int
     moments: tuple[Moment, ...]
+    others: tuple[tuple[Standing, ...], ...]
+    """Of each run, its epochs that not all have scored; there is nothing to compare them with."""
+
+    def curve(self, place: int) -> list[Standing]:
+        """A run at all its epochs, ascending."""
+        of = [*(moment.standings[place] for moment in self.epochs), *self.others[place]]
+        return sorted(of, key=lambda standing: standing.epoch)
 
     @property
     def epochs(self) -> list[Moment]:
@@ -135,7 +142,7 @@ def compare(runs: Sequence[Run], *, members: int | None = None, names: Sequence[
         members=members,
         settings=differing_settings(runs),
         tasks=tuple(_task(task, sides) for task in common),
-        notes=(*_notes_on_members(sides, members), *_notes_on_tasks(sides, common)),
+        notes=(*_notes_on_members(sides, members), *_notes_on_formats(runs), *_notes_on_tasks(sides, common)),
     )
 
 
@@ -165,6 +172,10 @@ def _task(task: str, sides: Sequence[ComparedRun]) -> ComparedTask:
         questions=numbers["questions"],
         labelled=numbers["labelled"],
         moments=tuple(moments),
+        others=tuple(
+            tuple(_standing_alone(side, task, epoch) for epoch in side.epochs(task) if epoch not in shared)
+            for side in sides
+        ),
     )
 
 
@@ -177,14 +188,14 @@ def _standing(task: str, sides: Sequence[ComparedRun], place: int, epoch: int, b
         first, second = sides[0].chosen(ours), side.chosen(theirs).select(examples=order)
         found = paired_differences(first, second, first.answers)
         difference = {metric: found[metric] for metric in METRICS}
+    return replace(_standing_alone(side, task, epoch), difference=difference)
+
+
+def _standing_alone(side: ComparedRun, task: str, epoch: int) -> Standing:
     numbers = side.numbers(task, epoch)
-    return Standing(
-        epoch=epoch,
-        members=numbers["members"],
-        numbers={metric: _number(numbers, metric) for metric in METRICS}
-        | {"members_nll": _interval(numbers["member_average"]["nll"])},
-        difference=difference,
-    )
+    found = {metric: _number(numbers, metric) for metric in METRICS}
+    found["members_nll"] = _interval(numbers["member_average"]["nll"])
+    return Standing(epoch=epoch, members=numbers["members"], numbers=found, difference=None)
 
 
 def _number(numbers: dict[str, Any], metric: str) -> Interval:
@@ -235,6 +246,16 @@ def _notes_on_members(sides: Sequence[ComparedRun], members: int | None) -> list
         for member, where in sorted(side.diverged.items()):
             found.append(f"Member {member} of {side.name} diverged by {where}, and is left out from then on.")
     return found
+
+
+def _notes_on_formats(runs: Sequence[Run]) -> list[str]:
+    asked = {(run.config.answer_format, run.config.normalisation) for run in runs}
+    if len(asked) == 1:
+        return []
+    return [
+        "The runs do not score choices in the same way (answer format, normalisation): NLL, calibration and entropies "
+        "differ by that as well."
+    ]
 
 
 def _notes_on_tasks(sides: Sequence[ComparedRun], common: Sequence[str]) -> list[str]:

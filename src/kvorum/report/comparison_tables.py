@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kvorum.report.compared_settings import Setting
 from kvorum.report.comparison import BEST, LAST, ComparedTask, Comparison, Moment, Standing
 from kvorum.report.tables import NOTHING, Cell
 from kvorum.uncertainty import Interval
@@ -63,7 +64,7 @@ class Shift:
 
     @property
     def verdict(self) -> str:
-        """`better` or `worse` than the baseline, `differs` where neither is; empty where zero is within the interval."""
+        """`better` or `worse` than the baseline, `differs` where neither is; empty where the interval holds zero."""
         if not self.beyond or self.value is None:
             return ""
         if not self.better:
@@ -140,14 +141,26 @@ def heading_of(comparison: Comparison, task: ComparedTask) -> str:
     return words + (f", {task.labelled:,} with a known answer" if task.labelled != task.questions else "")
 
 
-def value_in_words(value: Any) -> str:
-    """A setting's value; a dash where it is not set."""
+def against(comparison: Comparison) -> str:
+    """The comparison in a line: which runs against which."""
+    *before, last = comparison.names[1:]
+    others = f"{', '.join(before)} and {last}" if before else last
+    return f"{others} against {comparison.names[0]}"
+
+
+def setting_in_words(setting: Setting) -> list[str]:
+    """Its value in each run; a dash where it is not set, of a digest or a revision only the beginning."""
+    long = setting.name in ("base_revision", "train_digest")
+    return [_in_words(value)[: 12 if long else None] for value in setting.values]
+
+
+def _in_words(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ", ".join(map(value_in_words, value)) or "–"
+        return ", ".join(map(_in_words, value)) or "–"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -1,0 +1,230 @@
+"""The figures of a comparison: every run's numbers against epoch, and how far each lies from the baseline."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from kvorum.report.comparison import ComparedTask, Comparison
+from kvorum.report.comparison_tables import BY_KEY, Compared, Shift, heading_of, title_of
+from kvorum.report.palette import LIGHT, RUNS
+from kvorum.report.sheet import Sheet, printable
+
+MARKERS = ("o", "s", "^", "D", "v", "P")
+NAME_LIMIT = 30
+LETTER = 0.075
+"""Inches that a letter takes in a legend, a little generously."""
+
+LEFT, RIGHT, BOTTOM = 0.62, 0.15, 0.5
+PANEL_WIDTH, PANEL_HEIGHT, GAP = 2.08, 1.7, 0.6
+BLOCK_HEADING, BLOCK_GAP = 0.55, 0.42
+CURVES = ("accuracy", "nll", "ece", "mutual_information")
+LEAST_SPAN = {"accuracy": 0.1, "nll": 0.2, "ece": 0.05, "mutual_information": 0.02}
+"""Of an axis, so that noise does not look like news."""
+UNITS = {"nll": "NLL (nats)", "ece": "calibration error (ECE)", "mutual_information": "mean MI (nats)"}
+
+LABELS, FOREST_WIDTH, FOREST_GAP, ROW = 2.35, 1.5, 0.2, 0.2
+FOREST = ("accuracy", "nll", "ece", "mutual_information", "wrong_auroc.predictive_entropy")
+
+
+def draw_comparison_curves(comparison: Comparison) -> Sheet:
+    """A block of four panels a task; a line a run, with the 95% interval of each number."""
+    rows = _legend_rows(comparison.names, LEFT + len(CURVES) * (PANEL_WIDTH + GAP) - GAP)
+    top_of_all = 0.14 + 0.22 * len(rows) + 0.12
+    block = BLOCK_HEADING + PANEL_HEIGHT + BLOCK_GAP
+    width = LEFT + len(CURVES) * (PANEL_WIDTH + GAP) - GAP + RIGHT
+    sheet = Sheet(width, top_of_all + len(comparison.tasks) * block - BLOCK_GAP + BOTTOM)
+    _legend(sheet, comparison.names, rows)
+    for number, task in enumerate(comparison.tasks):
+        top = top_of_all + number * block
+        sheet.text(LEFT, top + 0.14, heading_of(comparison, task), weight="bold", fontsize=10)
+        for column, key in enumerate(CURVES):
+            left = LEFT + column * (PANEL_WIDTH + GAP)
+            name = f"{UNITS.get(key, key)} {BY_KEY[key].arrow}".strip()
+            sheet.text(left, top + BLOCK_HEADING - 0.13, name, "muted", fontsize=8.5)
+            _draw_curves(sheet.axes(left, top + BLOCK_HEADING, PANEL_WIDTH, PANEL_HEIGHT), comparison, task, key)
+            if number == len(comparison.tasks) - 1:
+                sheet.text(left + PANEL_WIDTH / 2, sheet.height - 0.14, "epoch", "muted", ha="center")
+    return sheet
+
+
+def draw_differences(comparison: Comparison) -> Sheet:
+    """Differences to the baseline at the best and last epochs: a row a run, a column a number, all tasks to scale."""
+    tasks = [task for task in comparison.tasks if task.ends]
+    runs = len(comparison.names) - 1
+    rows = [len(task.ends) * (runs + 1) for task in tasks]
+    width = LABELS + len(FOREST) * (FOREST_WIDTH + FOREST_GAP) - FOREST_GAP + RIGHT
+    heading, gap, top_of_all = 0.36, 0.42, 0.5
+    sheet = Sheet(width, top_of_all + sum(ROW * count + heading + gap for count in rows))
+    sheet.text(0.12, 0.2, f"difference to {printable(comparison.names[0], 22)}", "muted", fontsize=8.5)
+    for column, key in enumerate(FOREST):
+        place = LABELS + column * (FOREST_WIDTH + FOREST_GAP) + FOREST_WIDTH / 2
+        sheet.text(place, 0.2, f"{BY_KEY[key].name} {BY_KEY[key].arrow}".strip(), ha="center", fontsize=9)
+    limits = [_forest_limits(tasks, BY_KEY[key]) for key in FOREST]
+    top = top_of_all
+    for task, count in zip(tasks, rows, strict=True):
+        sheet.text(0.12, top + 0.1, heading_of(comparison, task), weight="bold", fontsize=9.5)
+        top += heading
+        _forest_labels(sheet, comparison, task, top)
+        for column, key in enumerate(FOREST):
+            left = LABELS + column * (FOREST_WIDTH + FOREST_GAP)
+            axes = sheet.axes(left, top, FOREST_WIDTH, ROW * count)
+            _draw_forest(axes, task, BY_KEY[key], limits[column])
+            axes.set_ylim(count - 0.5, -0.5)
+        top += ROW * count + gap
+    return sheet
+
+
+def _style(place: int) -> tuple[str, str, str]:
+    """Colour, marker and line of a run; beyond the sixth they come again, dashed."""
+    return LIGHT[RUNS[place % len(RUNS)]], MARKERS[place % len(MARKERS)], "-" if place < len(RUNS) else "--"
+
+
+def _draw_curves(axes: Axes, comparison: Comparison, task: ComparedTask, key: str) -> None:
+    runs = len(comparison.names)
+    # Side by side, so that no interval hides another.
+    apart = min(0.12, 0.5 / runs)
+    drawn: set[int] = set()
+    for place in range(runs):
+        curve = task.curve(place)
+        epochs = [standing.epoch for standing in curve]
+        drawn |= set(epochs)
+        value, low, high = (
+            np.array([np.nan if (of := standing.numbers[key][part]) is None else of for standing in curve], float)
+            for part in ("value", "low", "high")
+        )
+        colour, marker, line = _style(place)
+        at = np.array(epochs) + (place - (runs - 1) / 2) * apart
+        axes.errorbar(
+            at,
+            value,
+            yerr=np.nan_to_num(np.maximum(np.stack([value - low, high - value]), 0)),
+            color=colour,
+            linestyle=line,
+            linewidth=1.5,
+            elinewidth=0.9,
+            marker=marker,
+            markersize=3.6,
+            gid=f"run-{place}",
+        )
+    if not any(np.isfinite(line.get_ydata()).any() for line in axes.get_lines()):
+        axes.text(0.5, 0.5, "no known answers", transform=axes.transAxes, ha="center", color=LIGHT["muted"])
+    _limit(axes, sorted(drawn), key)
+
+
+def _limit(axes: Axes, epochs: Sequence[int], key: str) -> None:
+    if len(epochs) <= 11 and all(after - before == 1 for before, after in pairwise(epochs)):
+        axes.set_xticks(epochs)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+    low, high = axes.get_ylim()
+    span = LEAST_SPAN[key]
+    if high - low < span:
+        low, high = (low + high - span) / 2, (low + high + span) / 2
+    highest = 1 + span * 0.2 if key in ("accuracy", "ece") else float("inf")
+    axes.set_ylim(max(0.0, low), min(high, highest))
+
+
+def _forest_limits(tasks: Sequence[ComparedTask], column: Compared) -> tuple[float, float]:
+    ends = [0.0]
+    for task in tasks:
+        for moment in task.ends:
+            for standing in moment.standings[1:]:
+                assert standing.difference is not None
+                shift = standing.difference[column.key]
+                ends += [part for part in shift.values() if isinstance(part, float)]
+    span = max(max(ends) - min(ends), LEAST_SPAN.get(column.key, 0.1) / 4)
+    return min(ends) - 0.06 * span, max(ends) + 0.06 * span
+
+
+def _forest_labels(sheet: Sheet, comparison: Comparison, task: ComparedTask, top: float) -> None:
+    row = 0
+    for moment in task.ends:
+        sheet.text(0.12, top + ROW * (row + 0.5), title_of(moment), "muted", fontsize=8)
+        for name in comparison.names[1:]:
+            row += 1
+            sheet.text(LABELS - 0.16, top + ROW * (row + 0.5), printable(name, 28), ha="right", fontsize=8)
+        row += 1
+
+
+def _draw_forest(axes: Axes, task: ComparedTask, column: Compared, limits: tuple[float, float]) -> None:
+    axes.axvline(0, color=LIGHT["muted"], linewidth=1, gid="zero")
+    row = 0
+    for moment in task.ends:
+        for place, standing in enumerate(moment.standings[1:], start=1):
+            row += 1
+            assert standing.difference is not None
+            _draw_difference(axes, row, place, Shift.of(standing.difference[column.key]))
+        row += 1
+    axes.set_yticks([])
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.set_xlim(*limits)
+    # Labels of ticks near an edge would run into the next panel's.
+    edge = 0.11 * (limits[1] - limits[0])
+    ticks = MaxNLocator(nbins=3, steps=[1, 2, 5, 10]).tick_values(*limits)
+    axes.set_xticks([tick for tick in ticks if limits[0] + edge <= tick <= limits[1] - edge])
+    axes.tick_params(labelsize=7.5)
+
+
+def _draw_difference(axes: Axes, row: int, place: int, shift: Shift) -> None:
+    if shift.value is None:
+        axes.text(0, row, "not defined", ha="center", va="center", fontsize=7, color=LIGHT["muted"])
+        return
+    colour, marker, _ = _style(place)
+    strong = shift.beyond
+    if shift.low is not None and shift.high is not None:
+        axes.plot(
+            [shift.low, shift.high],
+            [row, row],
+            color=colour,
+            linewidth=2.6 if strong else 1.0,
+            alpha=1.0 if strong else 0.75,
+            solid_capstyle="butt",
+        )
+    axes.plot(
+        [shift.value],
+        [row],
+        color=colour,
+        marker=marker,
+        markersize=5.5 if strong else 4.5,
+        markerfacecolor=colour if strong else LIGHT["panel"],
+        gid=f"{'beyond' if strong else 'within'}-{place}",
+    )
+
+
+def _legend_rows(names: Sequence[str], width: float) -> list[list[tuple[float, int]]]:
+    """For each row of the legend, the runs in it and where they start, in inches."""
+    rows: list[list[tuple[float, int]]] = [[]]
+    left = LEFT
+    for place, name in enumerate(names):
+        wide = 0.55 + LETTER * len(_legend_name(place, name))
+        if rows[-1] and left + wide > width:
+            rows.append([])
+            left = LEFT
+        rows[-1].append((left, place))
+        left += wide
+    return rows
+
+
+def _legend(sheet: Sheet, names: Sequence[str], rows: Sequence[Sequence[tuple[float, int]]]) -> None:
+    # By hand: matplotlib's legend leaves out names that begin with an underscore, and reads $ as mathematics.
+    for number, row in enumerate(rows):
+        top = 0.22 + 0.22 * number
+        for left, place in row:
+            colour, marker, line = _style(place)
+            ends = [left / sheet.width, (left + 0.15) / sheet.width, (left + 0.3) / sheet.width]
+            across = [1 - top / sheet.height] * 3
+            handle = Line2D(
+                ends, across, color=colour, marker=marker, markevery=[1], markersize=4.5, linewidth=1.6, linestyle=line
+            )
+            sheet.figure.add_artist(handle)
+            sheet.text(left + 0.38, top, _legend_name(place, names[place]))
+
+
+def _legend_name(place: int, name: str) -> str:
+    return printable(name, NAME_LIMIT) + (" (baseline)" if place == 0 else "")
