@@ -1,10 +1,13 @@
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
-from kvorum.config import FIELDS, fit_config, read_yaml
+from kvorum.config import FIELDS, StudyOptions, fit_config, read_yaml
 from kvorum.errors import KvorumError
+from kvorum.study import STUDY_FIELDS, Study
 
 ROOT = Path(__file__).parent.parent
 LEAST = {"model": "m", "task": "t"}
@@ -12,7 +15,10 @@ LEAST = {"model": "m", "task": "t"}
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda f: f.name)
 def test_the_configurations_that_ship_are_valid(file: Path) -> None:
-    fit_config(read_yaml(file), where=file.name)
+    if "runs" in read_yaml(file):
+        assert Study.read(file).fits
+    else:
+        fit_config(read_yaml(file), where=file.name)
 
 
 def test_the_paper_s_configuration_holds_the_paper_s_values() -> None:
@@ -88,6 +94,15 @@ def test_the_manual_lists_every_setting_with_its_default_and_meaning() -> None:
         row = f"| `{name}` | {default} | {info.description} |".replace("||BA||", r"\|\|BA\|\|")
         row = row.replace("||A||", r"\|\|A\|\|").replace("||B||", r"\|\|B\|\|")
         assert row in manual, f"docs/settings.md lacks this row:\n{row}"
+
+
+def test_the_manual_lists_what_a_report_and_a_study_take() -> None:
+    manual = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    described = TypeAdapter(StudyOptions).json_schema()["properties"]
+    for field in dataclasses.fields(StudyOptions):
+        assert f"| `{field.name}` | `{as_written(field.default)}` | {described[field.name]['description']} |" in manual
+    for name, info in STUDY_FIELDS.items():
+        assert f"| `{name}` | " in manual and f" | {info.description} |" in manual
 
 
 def as_written(value: object) -> str:
