@@ -1,5 +1,6 @@
 """The figures of a comparison: every run's numbers against epoch, and how far each lies from the baseline."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -126,7 +127,8 @@ def _limit(axes: Axes, epochs: Sequence[int], key: str) -> None:
     if high - low < span:
         low, high = (low + high - span) / 2, (low + high + span) / 2
     highest = 1 + span * 0.2 if key in ("accuracy", "ece") else float("inf")
-    axes.set_ylim(max(0.0, low), min(high, highest))
+    # A little below zero, so that marks upon it are whole.
+    axes.set_ylim(max(-0.03 * (high - low), low), min(high, highest))
 
 
 def _forest_limits(tasks: Sequence[ComparedTask], column: Compared) -> tuple[float, float]:
@@ -138,7 +140,8 @@ def _forest_limits(tasks: Sequence[ComparedTask], column: Compared) -> tuple[flo
                 shift = standing.difference[column.key]
                 ends += [part for part in shift.values() if isinstance(part, float)]
     span = max(max(ends) - min(ends), LEAST_SPAN.get(column.key, 0.1) / 4)
-    return min(ends) - 0.06 * span, max(ends) + 0.06 * span
+    # Zero far enough from both edges to be labelled.
+    return min(min(ends) - 0.06 * span, -0.15 * span), max(max(ends) + 0.06 * span, 0.15 * span)
 
 
 def _forest_labels(sheet: Sheet, comparison: Comparison, task: ComparedTask, top: float) -> None:
@@ -164,11 +167,17 @@ def _draw_forest(axes: Axes, task: ComparedTask, column: Compared, limits: tuple
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     axes.set_xlim(*limits)
-    # Labels of ticks near an edge would run into the next panel's.
-    edge = 0.11 * (limits[1] - limits[0])
-    ticks = MaxNLocator(nbins=3, steps=[1, 2, 5, 10]).tick_values(*limits)
-    axes.set_xticks([tick for tick in ticks if limits[0] + edge <= tick <= limits[1] - edge])
+    axes.set_xticks(_forest_ticks(*limits))
     axes.tick_params(labelsize=7.5)
+
+
+def _forest_ticks(low: float, high: float) -> list[float]:
+    """Zero and its multiples of a round step: far enough apart, and from the edges, for their labels."""
+    span = high - low
+    scale = 10.0 ** math.floor(math.log10(0.26 * span))
+    step = next(scale * nice for nice in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if scale * nice >= 0.26 * span)
+    ticks = [round(place * step, 10) for place in range(-4, 5)]
+    return [tick for tick in ticks if low + 0.1 * span <= tick <= high - 0.1 * span]
 
 
 def _draw_difference(axes: Axes, row: int, place: int, shift: Shift) -> None:
