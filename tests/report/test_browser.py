@@ -122,7 +122,7 @@ def test_right_and_wrong_and_disputed(run, opened):
         ("wrong", ~predictions.correct),
         ("split", (votes != votes[0]).any(axis=0)),
     ):
-        opened.select_option("#pick-kind", kind)
+        opened.select_option("#pick-show", kind)
         total = int(chosen.sum())
         assert f"of {total} found among 60 questions" in opened.inner_text("#count")
         expected = {predictions.ids[row] for row in np.flatnonzero(chosen)}
@@ -130,7 +130,7 @@ def test_right_and_wrong_and_disputed(run, opened):
 
 
 def test_a_row_opens_to_its_choices_and_members(run, opened):
-    predictions = run.predictions(2, "facts_elements")
+    predictions, before = run.predictions(2, "facts_elements"), run.predictions(0, "facts_elements")
     opened.select_option("#pick-task", "1")
     opened.select_option("#pick-epoch", "2")
     opened.fill("#search", "facts_elements/17")
@@ -148,7 +148,8 @@ def test_a_row_opens_to_its_choices_and_members(run, opened):
     for number, line in enumerate(lines):
         values = [float(text.replace("<", "")) for text in line.locator("td").all_inner_texts()]
         alone = predictions.probs[:, 17, number] if number < width else predictions.rest[:, 17]
-        assert np.allclose(values, [alone.mean(), *alone], atol=1e-3)
+        was = before.mean[17, number] if number < width else before.mean_rest[17]
+        assert np.allclose(values, [was, alone.mean(), *alone], atol=1e-3)
         heading = line.locator("th").inner_text()
         assert heading.startswith(
             f"{'abcde'[number]}: {predictions.choices[17][number]}" if number < width else "anything"
@@ -180,7 +181,7 @@ def test_hostile_text_is_shown_as_it_is(opened):
 
 def test_an_unknown_answer_is_neither_right_nor_wrong(opened):
     opened.select_option("#pick-task", label=HOSTILE_TASK)
-    opened.select_option("#pick-kind", "unknown")
+    opened.select_option("#pick-show", "unknown")
     assert shown(opened, ".open") == ["?"]
 
 

@@ -5,8 +5,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvorum.report.analysis import analyse
 from kvorum.report.embed import embed, pack, safe_json
-from kvorum.report.evaluations import read_evaluations
 
 from .conftest import HOSTILE, predictions
 
@@ -36,7 +36,7 @@ def test_json_stays_json_and_cannot_leave_its_element(text):
 
 
 def test_everything_of_a_task_at_an_epoch(run):
-    blocks = embed(read_evaluations(run))
+    blocks = embed(analyse(run).tasks)
     assert [entry["task"] for entry in blocks["index"]][:2] == ["facts_capitals", "facts_elements"]
     texts, answers = blocks["texts-1"], blocks["answers-1-3"]
     expected = run.predictions(3, "facts_elements")
@@ -60,15 +60,40 @@ def test_everything_of_a_task_at_an_epoch(run):
     assert start == len(means)
 
 
+def test_quadrants_are_whole_and_kl_is_that_of_unrounded_probabilities(run):
+    analysis = analyse(run)
+    blocks = embed(analysis.tasks)
+    for number, task in enumerate(analysis.tasks):
+        assert "kl" not in blocks[f"answers-{number}-0"]
+        for of in task:
+            block = blocks[f"answers-{number}-{of.epoch}"]
+            assert unpack(block["quadrant"]).tolist() == of.quadrant.tolist()
+            if of.epoch:
+                assert of.change is not None
+                assert np.allclose(unpack(block["kl"]), of.change.kl, atol=of.change.kl.max() / 65535)
+
+
+def test_questions_that_epoch_0_was_not_asked_have_moved_nowhere(make_run):
+    run = make_run({"facts_capitals": {"questions": 8}}, epochs=[0, 1])
+    run.save_predictions(0, "facts_capitals", predictions("facts_capitals", 0, questions=8).select(examples=[5, 2]))
+    moved = unpack(embed(analyse(run).tasks)["answers-0-1"]["kl"])
+    assert np.flatnonzero(moved).tolist() == [2, 5]
+
+
+def test_without_epoch_0_there_is_nothing_to_move_from(make_run):
+    run = make_run({"facts_capitals": {"questions": 8}}, epochs=[1, 2])
+    assert not any("kl" in block for name, block in embed(analyse(run).tasks).items() if name.startswith("answers"))
+
+
 def test_members_probabilities_are_kept_for_the_newest_epochs_that_fit(run):
-    evaluations = read_evaluations(run)
-    all_of_them = embed(evaluations)
+    tasks = analyse(run).tasks
+    all_of_them = embed(tasks)
     epoch = sum(len(all_of_them[f"answers-{task}-3"][name]["data"]) for task in range(3) for name in ("each",))
     assert all("each" in all_of_them[f"answers-{task}-{epoch}"] for task in range(3) for epoch in range(4))
-    some = embed(evaluations, member_bytes=round(epoch * 2.9))
+    some = embed(tasks, member_bytes=round(epoch * 2.9))
     for number in range(4):
         assert ["each" in some[f"answers-{task}-{number}"] for task in range(3)] == [number >= 2] * 3
-    none = embed(evaluations, member_bytes=0)
+    none = embed(tasks, member_bytes=0)
     assert not any("each" in block for name, block in none.items() if name.startswith("answers"))
 
 
@@ -76,7 +101,7 @@ def test_an_epoch_scored_on_fewer_questions_finds_its_texts(make_run):
     run = make_run({"facts_capitals": {"questions": 8}}, epochs=[0, 1])
     whole = predictions("facts_capitals", 1, questions=8)
     run.save_predictions(1, "facts_capitals", whole.select(examples=[5, 2]))
-    blocks = embed(read_evaluations(run))
+    blocks = embed(analyse(run).tasks)
     assert len(blocks["texts-0"]["questions"]) == 8
     assert "rows" not in blocks["answers-0-0"]
     assert unpack(blocks["answers-0-1"]["rows"]).tolist() == [5, 2]

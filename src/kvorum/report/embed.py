@@ -2,6 +2,10 @@
 
 Texts stand once a task; numbers stand per epoch as base64 of little-endian integers, scaled to the largest value. The
 page unpacks a task at an epoch only when it is looked at.
+
+What the page can derive it is not given: whether an answer is right, what became of a question since epoch 0, and its
+total variation. It is given quadrants, since rounded numbers could fall on the other side of a cut, and KL, which takes
+probabilities that rounding makes zero.
 """
 
 import base64
@@ -11,36 +15,40 @@ from typing import Any
 
 import numpy as np
 
-from kvorum.report.evaluations import Evaluation, by_task
+from kvorum.report.analysis import Studied
+from kvorum.report.evaluations import Evaluation
 
 MEMBER_PROBABILITIES_BYTES = 4_000_000
 """Room in the page for the probabilities of every single member: the newest epochs get it first."""
 
 
-def embed(evaluations: Sequence[Evaluation], member_bytes: int = MEMBER_PROBABILITIES_BYTES) -> dict[str, Any]:
+def embed(tasks: Sequence[Sequence[Studied]], member_bytes: int = MEMBER_PROBABILITIES_BYTES) -> dict[str, Any]:
     """Blocks of JSON-able data by name: `index`, and `texts-T`, `answers-T-E` for each task and epoch by number.
 
     An epoch's members' probabilities are left out where they would take more than what is left of `member_bytes`.
     """
-    tasks = by_task(evaluations)
-    detailed = _within(evaluations, member_bytes)
+    detailed = _within([of.evaluation for task in tasks for of in task], member_bytes)
     blocks: dict[str, Any] = {"index": []}
     for number, task in enumerate(tasks):
-        places, texts = _texts(task)
+        places, texts = _texts([of.evaluation for of in task])
         blocks[f"texts-{number}"] = texts
         blocks["index"].append(
             {
                 "task": task[0].task,
-                "title": task[0].title,
-                "epochs": [evaluation.epoch for evaluation in task],
+                "title": task[0].evaluation.title,
+                "epochs": [of.epoch for of in task],
             }
         )
-        for evaluation in task:
+        for of in task:
+            evaluation = of.evaluation
             rows = [places[question] for question in evaluation.keys]
-            answers = _answers(evaluation, members=(evaluation.task, evaluation.epoch) in detailed)
+            answers = _answers(evaluation, members=(of.task, of.epoch) in detailed)
+            answers["quadrant"] = pack(of.quadrant, whole=True)
+            if of.epoch and of.change is not None:
+                answers["kl"] = pack(np.nan_to_num(of.change.kl))
             if rows != list(range(len(texts["questions"]))):
                 answers["rows"] = pack(np.array(rows), whole=True)
-            blocks[f"answers-{number}-{evaluation.epoch}"] = answers
+            blocks[f"answers-{number}-{of.epoch}"] = answers
     return blocks
 
 

@@ -1,0 +1,69 @@
+"""What was run: the essentials in words, and every setting and fact."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kvorum.report.evaluations import Evaluation, by_task
+from kvorum.report.glance import left_out
+from kvorum.report.words import count
+from kvorum.run import Run
+
+
+def task_of(run: Run) -> str:
+    """The name of the task fitted on."""
+    return str(run.facts.get("task", run.config.task))
+
+
+def essentials(run: Run, evaluations: Sequence[Evaluation]) -> list[tuple[str, str]]:
+    """What one asks first about a run."""
+    config, facts = run.config, run.facts
+    tasks = [task[-1] for task in by_task(evaluations)]
+    gone = left_out(evaluations)
+    fitted = f" ({count(facts['train_questions'], 'question')})" if "train_questions" in facts else ""
+    versions = [f"{name} {facts[name]}" for name in ("kvorum", "torch", "transformers") if name in facts]
+    return [
+        ("base model", config.model),
+        ("revision of the base model", str(facts.get("base_revision") or "–")[:12]),
+        ("fitted on", f"{task_of(run)}{fitted}"),
+        (
+            "evaluated on",
+            "\n".join(f"{each.task} ({count(len(each.predictions), 'question')})" for each in tasks) or "–",
+        ),
+        ("members", str(config.members)),
+        ("members left out", "\n".join(gone) or "none"),
+        ("adapter", f"rank {config.rank}, alpha {config.alpha:g}, {', '.join(config.targets)}"),
+        ("prior", config.prior if config.prior == "none" else f"{config.prior}, l2 {config.l2:g}"),
+        ("fitting", f"{count(config.epochs, 'epoch')}, batches of {config.batch_size}, learning rate {config.lr:g}"),
+        ("answer format", config.answer_format),
+        ("seed", str(config.seed)),
+        ("versions", "\n".join(versions) or "–"),
+    ]
+
+
+def settings(run: Run) -> list[tuple[str, str]]:
+    """Every setting and every fact but the prompt's template, which stands for itself."""
+    facts = {name: value for name, value in run.facts.items() if name != "prompt_template"}
+    found = {**_flat(run.config.as_dict()), **{f"found: {name}": value for name, value in _flat(facts).items()}}
+    return [(name.replace("_", " "), value) for name, value in found.items()]
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
+    """Nested mappings as one, names joined by a blank; lists and tuples as words."""
+    found: dict[str, str] = {}
+    for key, value in values.items():
+        name = f"{above}{key}"
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{name} ")
+        elif isinstance(value, list | tuple):
+            found[name] = ", ".join(map(_word, value)) or "–"
+        else:
+            found[name] = _word(value)
+    return found
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
