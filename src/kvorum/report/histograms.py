@@ -124,13 +124,7 @@ def _above(block: Block) -> float:
 
 
 def _draw_panel(axes: Axes, panel: Panel, bins: Bins, steps: Sequence[tuple[int, str]]) -> None:
-    axes.set_yscale("function", functions=(lambda value: np.sqrt(np.maximum(value, 0)), np.square))
-    highest = float(bins.mutual_information[-1])
-    axes.set_xlim(0, float(bins.entropy[-1]))
-    axes.set_ylim(0, highest)
-    axes.set_yticks(mutual_information_ticks(highest))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_minor_locator(NullLocator())
+    set_plane(axes, bins)
     if not len(panel.entropy):
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color=LIGHT["muted"])
         return
@@ -183,6 +177,17 @@ def _outline(cells: Int64[np.ndarray, "cell 2"], bins: Bins) -> Outline:
         rectangles.append([(left, low), (right, low), (right, high), (left, high), (left, low)])
         start = stop
     return Outline.make_compound_path(*(Outline(corners, closed=True) for corners in rectangles))
+
+
+def set_plane(axes: Axes, bins: Bins) -> None:
+    """The scales of the plane: entropy as it is, mutual information by its root."""
+    axes.set_yscale("function", functions=(lambda value: np.sqrt(np.maximum(value, 0)), np.square))
+    highest = float(bins.mutual_information[-1])
+    axes.set_xlim(0, float(bins.entropy[-1]))
+    axes.set_ylim(0, highest)
+    axes.set_yticks(mutual_information_ticks(highest))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def mutual_information_ticks(highest: float) -> list[float]:

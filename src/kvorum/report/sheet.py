@@ -137,7 +137,12 @@ def _themed(node: ElementTree.Element, prefix: str, wanted: set[str]) -> None:
         elif key == "style":
             node.set(key, _themed_style(value))
         elif key == "d":
-            node.set(key, " ".join(value.split()))
+            node.set(key, re.sub(r"-?\d+\.\d+", _rounded, " ".join(value.split())))
+
+
+def _rounded(number: re.Match[str]) -> str:
+    """A coordinate to a hundredth of a point, finer than any screen shows."""
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def _themed_style(style: str) -> str:
