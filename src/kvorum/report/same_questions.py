@@ -52,7 +52,7 @@ def _reason(first: Evaluation, second: Evaluation) -> str:
         return f"{what} has the choices {_listed(key[2])} in {here} and {_listed(other[2])} in {there}"
     if key[3] != other[3]:
         return f"{what} is answered by {_answer(key)} in {here} and by {_answer(other)} in {there}"
-    return f"{what} has the id '{other[0]}' in {there}"
+    return f"{what} in {here} has the id '{other[0]}' in {there}"
 
 
 def _quoted(words: str) -> str:
