@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -79,7 +80,7 @@ def draw_differences(comparison: Comparison) -> Sheet:
     return sheet
 
 
-def _style(place: int) -> tuple[str, str, str]:
+def _style(place: int) -> tuple[str, str, Literal["-", "--"]]:
     """Colour, marker and line of a run; beyond the sixth they come again, dashed."""
     return LIGHT[RUNS[place % len(RUNS)]], MARKERS[place % len(MARKERS)], "-" if place < len(RUNS) else "--"
 
