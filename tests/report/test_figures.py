@@ -85,8 +85,6 @@ def test_only_figures_with_something_to_show(make_run, fitted, tasks, epochs, me
     run = make_run({task: settings for task in tasks}, epochs=epochs, fitted=fitted)
     figures = draw_figures(analyse(run))
     assert [figure.stem for figure in figures] == expected
-    for figure in figures:
-        assert figure.sheet.png().startswith(b"\x89PNG")
 
 
 def test_every_figure_has_its_section_and_its_reading(figures):
@@ -156,7 +154,8 @@ def test_the_note_says_which_epochs_are_shown(make_run):
     assert notes["figure-1"] == ""
 
 
-def test_the_note_says_where_the_plane_is_cut(run):
+def test_the_note_says_where_the_plane_is_cut(make_run):
+    run = make_run({"facts_capitals": {"questions": 9}}, epochs=[0, 1])
     analysis = analyse(run, StudyOptions(entropy_cut=0.25))
     found = {figure.stem: figure.note for figure in draw_figures(analysis)}
     median = run.numbers(analysis.best, "facts_capitals")["mutual_information"]["all"]["median"]
