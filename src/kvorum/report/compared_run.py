@@ -21,6 +21,7 @@ class ComparedRun:
     def __init__(self, run: Run, name: str, members: int | None = None) -> None:
         self.run = run
         self.name = name
+        self.size = run.config.members if members is None else members
         evaluations = read_evaluations(run)
         if not evaluations:
             raise KvorumError(f"{run.path}: nothing is scored yet, so there is nothing to compare")
@@ -50,11 +51,6 @@ class ComparedRun:
     def epochs(self, task: str) -> list[int]:
         """The epochs at which a task is scored, ascending; none for a task that is not."""
         return list(self._by_task.get(task, {}))
-
-    @property
-    def size(self) -> int:
-        """How many members are compared."""
-        return self.run.config.members if self._chosen is None else len(self._chosen)
 
     @cached_property
     def best(self) -> int | None:
