@@ -1,5 +1,6 @@
 """What one sees of a run: its figures, its tables of numbers, and one page that holds them all."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kvorum.report.analysis import StudyOptions
@@ -15,3 +16,19 @@ def write(run: Run, options: StudyOptions | None = None) -> Path:
     from kvorum.report.page import write as write_page
 
     return write_page(run, options)
+
+
+def write_study(
+    runs: Mapping[str, Run],
+    folder: Path,
+    *,
+    comparisons: Sequence[Sequence[str]] = (),
+    options: StudyOptions | None = None,
+) -> Path:
+    """Write a study's page into a folder: its first run as `write` does, and each comparison of runs, by their names.
+
+    Returns the path of the page. Raises `KvorumError` for runs that cannot be compared.
+    """
+    from kvorum.report.study_page import write as write_page
+
+    return write_page(runs, folder, comparisons=comparisons, options=options)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from kvorum.files import atomic
 from kvorum.report.analysis import Analysis, StudyOptions, analyse
@@ -49,23 +50,36 @@ class Section:
     grids: Sequence[Grid]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beside:
+    """What a study's page holds besides its first run: sections between what that shows and its figures."""
+
+    sections: Markup
+    contents: Sequence[tuple[str, str]]
+    """Anchor and name of those that the contents list."""
+    style: str
+
+
 def write(run: Run, options: StudyOptions | None = None) -> Path:
     """Write a run's report: `index.html`, which holds everything, and its figures beside it as SVG and PNG.
 
     Returns the path of the page. Raises `KvorumError` for an epoch to mark that is not scored.
     """
-    analysis = analyse(run, options)
+    return write_page(analyse(run, options), run.report_folder)
+
+
+def write_page(analysis: Analysis, folder: Path, beside: Beside | None = None) -> Path:
+    """Write the page of what is analysed already, with what a study puts beside it, into a folder."""
     analysis.compute()
-    folder = run.report_folder
     folder.mkdir(parents=True, exist_ok=True)
     figures = [(figure.section, _figure(figure, folder)) for figure in draw_figures(analysis)]
     page = folder / "index.html"
     with atomic(page) as path:
-        path.write_text(_html(analysis, _sections(analysis, figures)), encoding="utf-8")
+        path.write_text(_html(analysis, _sections(analysis, figures), beside), encoding="utf-8")
     return page
 
 
-def _html(analysis: Analysis, sections: Sequence[Section]) -> str:
+def _html(analysis: Analysis, sections: Sequence[Section], beside: Beside | None) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -81,10 +95,11 @@ def _html(analysis: Analysis, sections: Sequence[Section]) -> str:
         version=metadata.version("kvorum"),
         light=css_variables(LIGHT),
         dark=css_variables(DARK),
-        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        style=(HERE / "page.css").read_text(encoding="utf-8") + (beside.style if beside else ""),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
-        contents=_contents(bool(evaluations), bool(found), sections),
+        contents=_contents(bool(evaluations), bool(found), sections, beside),
+        beside=beside.sections if beside else "",
         lead=lead(run, evaluations),
         notices=notices(analysis),
         glance=glance(evaluations),
@@ -108,6 +123,8 @@ def _figure(figure: FigureOf, folder: Path) -> dict[str, Any]:
         "note": figure.note,
         "reading": READING.get(figure.stem, ()),
         "inches": f"{figure.sheet.width:.2f}",
+        # About as high as it will be, in lines of text: it stands in for the figure until that is laid out.
+        "lines": round(6.5 * figure.sheet.height),
         "svg": save(folder, figure.stem, figure.sheet),
     }
 
@@ -141,9 +158,12 @@ def _sections(analysis: Analysis, figures: Sequence[tuple[str, Mapping[str, Any]
     return found
 
 
-def _contents(scored: bool, tested: bool, sections: Sequence[Section]) -> list[tuple[str, str]]:
+def _contents(
+    scored: bool, tested: bool, sections: Sequence[Section], beside: Beside | None
+) -> list[tuple[str, str]]:
     found = [("glance", "At a glance")] if scored else []
     found += [("findings", SECTIONS["findings"][0])] if tested else []
+    found += beside.contents if beside else []
     found += [(section.key, section.title) for section in sections]
     found += [("run", "What was run")]
     found += [("questions", "Questions")] if scored else []

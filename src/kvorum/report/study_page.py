@@ -1,0 +1,57 @@
+"""The page of a study: its first run in full, and its comparisons."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup
+
+from kvorum.config import StudyOptions
+from kvorum.report.analysis import analyse
+from kvorum.report.compared_settings import differing_settings
+from kvorum.report.comparison import compare
+from kvorum.report.comparison_page import comparison_sections, comparison_style
+from kvorum.report.comparison_tables import setting_in_words
+from kvorum.report.page import Beside, write_page
+from kvorum.run import Run
+
+HERE = Path(__file__).parent
+
+
+def write(
+    runs: Mapping[str, Run],
+    folder: Path,
+    *,
+    comparisons: Sequence[Sequence[str]] = (),
+    options: StudyOptions | None = None,
+) -> Path:
+    """Write `index.html` with figures beside it; it links to each run's own page."""
+    first, *_ = runs.values()
+    sections = [_runs_section(runs)]
+    contents = [("runs", "The study")]
+    for number, names in enumerate(comparisons, start=1):
+        stem = f"comparison-{number}"
+        title = f"{' and '.join(names[1:])} against {names[0]}"
+        comparison = compare([runs[name] for name in names], members=_members(runs, names), names=names)
+        sections.append(comparison_sections(comparison, folder, stem=stem, heading=title))
+        contents.append((f"{stem}-figures", title))
+    beside = Beside(sections=Markup("\n").join(sections), contents=contents, style=comparison_style())
+    return write_page(analyse(first, options), folder, beside)
+
+
+def _members(runs: Mapping[str, Run], names: Sequence[str]) -> int | None:
+    """As many as the smallest run has, so that none is better for having more; None where all have as many."""
+    sizes = {runs[name].config.members for name in names}
+    return min(sizes) if len(sizes) > 1 else None
+
+
+def _runs_section(runs: Mapping[str, Run]) -> Markup:
+    differing = differing_settings(list(runs.values()))
+    lines: list[dict[str, Any]] = []
+    for place, (name, run) in enumerate(runs.items()):
+        own = [f"{setting.name.replace('_', ' ')} {setting_in_words(setting)[place]}" for setting in differing]
+        lines.append({"name": name, "link": f"../{quote(run.path.name)}/report/index.html", "own": own})
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True)
+    return Markup(environment.get_template("study_runs.html.jinja").render(lines=lines, first=next(iter(runs))))

@@ -1,0 +1,135 @@
+"""Studies: read from a file, fitted, gone on with, and skipped where done."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from kvorum import KvorumError, cli
+from kvorum.study import Study, describe
+
+SETTINGS = {
+    "task": "facts_opposites",
+    "evaluate": ["facts_opposites", "facts_sums"],
+    "members": 2,
+    "rank": 2,
+    "epochs": 1,
+    "batch_size": 10,
+    "lr": 1e-2,
+    "train_limit": 20,
+    "evaluate_limit": 12,
+    "limit_to": "random",
+}
+RUNS = {"product": None, "none": {"prior": "none", "members": 3}}
+
+
+def written(folder: Path, **changes: object) -> Path:
+    file = folder / "study.yaml"
+    content = {"out": str(folder / "study"), "settings": SETTINGS, "runs": RUNS} | changes
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    return file
+
+
+@pytest.fixture(scope="module")
+def done(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A study's file and the page that the command line made of it."""
+    folder = tmp_path_factory.mktemp("study")
+    file = written(folder, settings=SETTINGS | {"model": tiny_model})
+    cli.main(["study", str(file)])
+    return file, folder / "study" / "report" / "index.html"
+
+
+def test_one_command_fits_compares_and_writes_one_page_and_each_runs_own(done: tuple[Path, Path]) -> None:
+    file, page = done
+    study = Study.read(file)
+    for name, members in (("product", 2), ("none", 3)):
+        run = study.done(name)
+        assert run is not None and run.config.members == members
+        assert (run.report_folder / "index.html").is_file()
+    text = page.read_text(encoding="utf-8")
+    assert 'href="../none/report/index.html"' in text and "product" in text
+
+
+def test_the_page_holds_the_differences_that_the_predictions_have(done: tuple[Path, Path]) -> None:
+    file, page = done
+    study = Study.read(file)
+    product, none = (study.done(name) for name in ("product", "none"))
+    assert product is not None and none is not None
+    first = product.predictions(1, "facts_sums").select(members=slice(2))
+    second = none.predictions(1, "facts_sums").select(members=slice(2))
+    difference = second.nll() - first.nll()
+    assert f"{difference:+.3f}".lstrip("+-") in page.read_text(encoding="utf-8")
+
+
+def test_what_is_done_is_skipped_and_not_touched(
+    done: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import kvorum.posterior.job
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("the model was loaded for runs that are done")
+
+    file, page = done
+    monkeypatch.setattr(kvorum.posterior.job, "load_base", fail)
+    files = sorted(page.parents[1].glob("*/epochs/*/*.safetensors"))
+    before = [each.stat().st_mtime_ns for each in files]
+    cli.main(["study", str(file), "--json"])
+    said = capsys.readouterr()
+    assert said.err.count("done already") == 2
+    assert json.loads(said.out)["report"] == str(page)
+    assert files and [each.stat().st_mtime_ns for each in files] == before
+
+
+def test_what_is_missing_is_scored_again_and_alike(done: tuple[Path, Path]) -> None:
+    file, _ = done
+    study = Study.read(file)
+    run = study.done("none")
+    assert run is not None
+    before = run.predictions(0, "facts_sums").probs
+    run.predictions_file(0, "facts_sums").unlink()
+    assert study.done("none") is None and "none: to do" in describe(study)[1]
+    runs = study.run_all()
+    np.testing.assert_allclose(runs["none"].predictions(0, "facts_sums").probs, before, atol=1e-6)
+
+
+def test_another_setting_is_refused_by_the_run_that_is_there(done: tuple[Path, Path], tmp_path: Path) -> None:
+    file, _ = done
+    content = yaml.safe_load(file.read_text())
+    content["runs"]["none"]["lr"] = 0.5
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(yaml.safe_dump(content))
+    with pytest.raises(KvorumError, match=r"holds another run: its lr is 0\.01, asked for was 0\.5"):
+        Study.read(changed).run_all()
+
+
+def test_a_dry_run_says_what_is_left_and_writes_nothing(
+    tmp_path: Path, tiny_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, settings=SETTINGS | {"model": tiny_model})
+    cli.main(["study", str(file), "--dry-run", "--out", str(tmp_path / "elsewhere")])
+    assert "none: to do; prior none, members 3" in capsys.readouterr().out
+    assert not (tmp_path / "elsewhere").exists() and not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"lr": 1}, "no key 'lr' in a study.*settings of the fits stand under 'settings'"),
+        ({"setings": {}}, "did you mean 'settings'"),
+        ({"runs": {}}, "runs is empty"),
+        ({"runs": {"a/b": {}}}, "'a/b' is no name for a run"),
+        ({"runs": {"report": {}}}, "'report' is no name for a run"),
+        ({"runs": {"a": {"priour": "none"}}}, "run 'a': there is no setting 'priour'; did you mean 'prior'"),
+        ({"runs": {"a": {"out": "x"}}}, "run 'a': 'out' is the study's"),
+        ({"runs": {"a": {"members": 0}}}, "run 'a': members is 0"),
+        ({"compare": [["product", "nome"]]}, "compare names 'nome', which is no run"),
+        ({"compare": [["product"]]}, "a comparison needs two runs"),
+        ({"report": {"marks": [1]}}, "report.*marks"),
+        ({"report": {"mi_cut": -1}}, "mi_cut is -1"),
+    ],
+)
+def test_a_mistake_in_any_run_is_named_before_anything_is_fitted(tmp_path: Path, changes: dict, says: str) -> None:
+    with pytest.raises(KvorumError, match=says):
+        Study.read(written(tmp_path, settings=SETTINGS | {"model": "m"}, **changes))
