@@ -61,16 +61,12 @@ def few_members_suffice(analysis: Analysis) -> Finding:
 def ensembles_overfit_later(analysis: Analysis) -> Finding:
     """Seen where the ensemble's best epoch by NLL comes after that of its members, each alone, on average."""
     claim = "Ensembles overfit later than single members"
-    task = [one for one in analysis.tasks[0] if one.epoch]
-    alone = {one.epoch: _value(one.evaluation.numbers["member_average"]["nll"]) for one in task}
-    best_alone = min(alone, key=lambda epoch: alone[epoch])
-    best = analysis.best
-    if best is None or len(task) < 2 or best_alone == task[-1].epoch:
-        return Finding(
-            claim=claim, verdict="not testable", evidence="the members' NLL has not risen again by the last epoch"
-        )
+    if found := _no_overfitting(analysis, claim):
+        return found
+    task, best = analysis.tasks[0], analysis.best
+    best_alone = _best_alone(task)
     evidence = f"{task[0].task}: best NLL at epoch {best} together, at epoch {best_alone} alone"
-    return Finding(claim=claim, verdict="seen" if best > best_alone else "not seen", evidence=evidence)
+    return Finding(claim=claim, verdict="seen" if best and best > best_alone else "not seen", evidence=evidence)
 
 
 def ensembles_overfit_less(analysis: Analysis) -> Finding:
@@ -228,12 +224,20 @@ def _middle(sizes: Sequence[int]) -> int | None:
     return 5 if 5 in between else min(between, default=None)
 
 
+def _best_alone(task: Sequence[Studied]) -> int:
+    """The fitted epoch at which members, each alone, have the least NLL on average."""
+    alone = {one.epoch: one.evaluation.numbers["member_average"]["nll"]["value"] for one in task if one.epoch}
+    known = {epoch: value for epoch, value in alone.items() if value is not None}
+    return min(known, key=lambda epoch: known[epoch])
+
+
 def _no_overfitting(analysis: Analysis, claim: str) -> Finding | None:
-    if analysis.best != analysis.tasks[0][-1].epoch:
+    """Overfitting begins with the members: an ensemble may still gain when each of them has begun to lose."""
+    task = analysis.tasks[0]
+    if _best_alone(task) != task[-1].epoch:
         return None
-    return Finding(
-        claim=claim, verdict="not testable", evidence="NLL in domain is best at the last epoch: no overfitting yet"
-    )
+    evidence = f"{task[0].task}: the members' NLL has not risen again by the last epoch, so nothing is overfitted yet"
+    return Finding(claim=claim, verdict="not testable", evidence=evidence)
 
 
 def _single(one: Studied, claim: str) -> Finding | None:
@@ -253,10 +257,6 @@ def _above(interval: Mapping[str, Any], than: float = 0.0) -> bool:
 
 def _below(interval: Mapping[str, Any]) -> bool:
     return interval["high"] is not None and interval["high"] < 0
-
-
-def _value(interval: Mapping[str, Any]) -> float:
-    return float("inf") if interval["value"] is None else float(interval["value"])
 
 
 def _between(interval: Mapping[str, Any]) -> str:
