@@ -196,7 +196,7 @@ def analyse(run: Run, options: StudyOptions | None = None) -> Analysis:
     epochs = sorted({evaluation.epoch for task in tasks for evaluation in task})
     if missing := [epoch for epoch in options.mark if epoch not in epochs]:
         raise KvorumError(f"{run.path} has no scores at epoch {missing[0]}; scored are {', '.join(map(str, epochs))}")
-    best = _best_epoch(tasks[0]) if tasks else None
+    best = best_epoch(tasks[0]) if tasks else None
     last = epochs[-1] if epochs else None
     marks = options.mark or tuple(epoch for epoch in (best, last) if epoch is not None)
     cuts = _cuts(tasks[0] if tasks else [], best, options)
@@ -218,7 +218,7 @@ def analyse(run: Run, options: StudyOptions | None = None) -> Analysis:
     )
 
 
-def _best_epoch(task: Sequence[Evaluation]) -> int | None:
+def best_epoch(task: Sequence[Evaluation]) -> int | None:
     """The fitted epoch of least NLL; None where nothing is fitted or no answer known."""
     nll = {each.epoch: each.numbers["ensemble"]["nll"]["value"] for each in task if each.epoch}
     known = {epoch: value for epoch, value in nll.items() if value is not None}

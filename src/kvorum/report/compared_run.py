@@ -6,7 +6,7 @@ from typing import Any
 
 from kvorum.errors import KvorumError
 from kvorum.predictions import Predictions
-from kvorum.report.analysis import _best_epoch as best_epoch
+from kvorum.report.analysis import best_epoch
 from kvorum.report.evaluations import Evaluation, by_task, read_evaluations
 from kvorum.run import Run
 from kvorum.uncertainty import summarize

@@ -5,7 +5,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from kvorum.files import atomic
@@ -15,8 +14,7 @@ from kvorum.report.comparison_tables import COMPARED, against, heading_of, lines
 from kvorum.report.comparison_words import FIGURES, READING
 from kvorum.report.palette import DARK, LIGHT, css_variables
 from kvorum.report.sheet import save
-
-HERE = Path(__file__).parent
+from kvorum.report.template import template, text
 
 
 def write_comparison(comparison: Comparison, folder: str | Path) -> Path:
@@ -27,13 +25,13 @@ def write_comparison(comparison: Comparison, folder: str | Path) -> Path:
     folder = Path(folder)
     sections = comparison_sections(comparison, folder)
     page = folder / "index.html"
-    html = _template("comparison.html.jinja").render(
+    html = template("comparison.html.jinja").render(
         names=comparison.names,
         title=against(comparison),
         lead=_lead(comparison),
         contents=comparison_contents(),
         sections=sections,
-        style=(HERE / "page.css").read_text(encoding="utf-8") + comparison_style(),
+        style=text("page.css") + comparison_style(),
         light=css_variables(LIGHT),
         dark=css_variables(DARK),
         version=metadata.version("kvorum"),
@@ -65,7 +63,7 @@ def comparison_sections(
         for number, sheet in sheets.items()
     ]
     return Markup(
-        _template("comparison_sections.html.jinja").render(
+        template("comparison_sections.html.jinja").render(
             stem=stem,
             heading=f"{heading}: " if heading else "",
             names=comparison.names,
@@ -92,18 +90,7 @@ def comparison_contents(stem: str = "comparison") -> list[tuple[str, str]]:
 
 def comparison_style() -> str:
     """What the sections need beside page.css."""
-    return (HERE / "comparison.css").read_text(encoding="utf-8")
-
-
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)
+    return text("comparison.css")
 
 
 def _lead(comparison: Comparison) -> str:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from kvorum.report.compared_settings import Setting
 from kvorum.report.comparison import BEST, LAST, ComparedTask, Comparison, Moment, Standing
+from kvorum.report.ran import in_words
 from kvorum.report.tables import NOTHING, Cell
 from kvorum.uncertainty import Interval
 
@@ -151,17 +151,7 @@ def against(comparison: Comparison) -> str:
 def setting_in_words(setting: Setting) -> list[str]:
     """Its value in each run; a dash where it is not set, of a digest or a revision only the beginning."""
     long = setting.name in ("base_revision", "train_digest")
-    return [_in_words(value)[: 12 if long else None] for value in setting.values]
-
-
-def _in_words(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_in_words, value)) or "–"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return [in_words(value)[: 12 if long else None] for value in setting.values]
 
 
 def _cell(standing: Standing, column: Compared) -> Cell:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path as Outline
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from kvorum.report.palette import HEAT, LIGHT
 from kvorum.report.sheet import Sheet
@@ -184,6 +184,8 @@ def set_plane(axes: Axes, bins: Bins) -> None:
     axes.set_yscale("function", functions=(lambda value: np.sqrt(np.maximum(value, 0)), np.square))
     highest = float(bins.mutual_information[-1])
     axes.set_xlim(0, float(bins.entropy[-1]))
+    # Panels stand close: a number at the right edge would run into the next one's zero.
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, prune="upper"))
     axes.set_ylim(0, highest)
     axes.set_yticks(mutual_information_ticks(highest))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -8,7 +8,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from kvorum.files import atomic
@@ -31,10 +30,10 @@ from kvorum.report.study_grids import (
     outcomes_grid,
     quadrants_grid,
 )
+from kvorum.report.template import template, text
 from kvorum.report.words import GLOSSARY, READING, SECTIONS
 from kvorum.run import Run
 
-HERE = Path(__file__).parent
 SCRIPTS = ("questions.js", "rows.js", "page.js")
 """One script on the page, in this order."""
 
@@ -80,22 +79,15 @@ def write_page(analysis: Analysis, folder: Path, beside: Beside | None = None) -
 
 
 def _html(analysis: Analysis, sections: Sequence[Section], beside: Beside | None) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     run, evaluations, found = analysis.run, analysis.evaluations, findings(analysis)
-    script = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    return environment.get_template("page.html.jinja").render(
+    script = "".join(map(text, SCRIPTS))
+    return template("page.html.jinja").render(
         task=task_of(run),
         model=run.config.model,
         version=metadata.version("kvorum"),
         light=css_variables(LIGHT),
         dark=css_variables(DARK),
-        style=(HERE / "page.css").read_text(encoding="utf-8") + (beside.style if beside else ""),
+        style=text("page.css") + (beside.style if beside else ""),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
         contents=_contents(bool(evaluations), bool(found), sections, beside),
@@ -121,10 +113,8 @@ def _figure(figure: FigureOf, folder: Path) -> dict[str, Any]:
         "number": figure.stem.rpartition("-")[2],
         "title": figure.title,
         "note": figure.note,
-        "reading": READING.get(figure.stem, ()),
+        "reading": READING[figure.stem],
         "inches": f"{figure.sheet.width:.2f}",
-        # About as high as it will be, in lines of text: it stands in for the figure until that is laid out.
-        "lines": round(6.5 * figure.sheet.height),
         "svg": save(folder, figure.stem, figure.sheet),
     }
 
@@ -158,9 +148,7 @@ def _sections(analysis: Analysis, figures: Sequence[tuple[str, Mapping[str, Any]
     return found
 
 
-def _contents(
-    scored: bool, tested: bool, sections: Sequence[Section], beside: Beside | None
-) -> list[tuple[str, str]]:
+def _contents(scored: bool, tested: bool, sections: Sequence[Section], beside: Beside | None) -> list[tuple[str, str]]:
     found = [("glance", "At a glance")] if scored else []
     found += [("findings", SECTIONS["findings"][0])] if tested else []
     found += beside.contents if beside else []

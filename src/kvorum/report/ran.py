@@ -54,16 +54,17 @@ def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
         name = f"{above}{key}"
         if isinstance(value, Mapping):
             found |= _flat(value, f"{name} ")
-        elif isinstance(value, list | tuple):
-            found[name] = ", ".join(map(_word, value)) or "–"
         else:
-            found[name] = _word(value)
+            found[name] = in_words(value)
     return found
 
 
-def _word(value: Any) -> str:
+def in_words(value: Any) -> str:
+    """A setting's value or a fact as one reads it; a dash for nothing."""
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(in_words, value)) or "–"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 from markupsafe import Markup
 
 from kvorum.config import StudyOptions
@@ -15,9 +14,8 @@ from kvorum.report.comparison import compare
 from kvorum.report.comparison_page import comparison_sections, comparison_style
 from kvorum.report.comparison_tables import setting_in_words
 from kvorum.report.page import Beside, write_page
+from kvorum.report.template import template
 from kvorum.run import Run
-
-HERE = Path(__file__).parent
 
 
 def write(
@@ -53,5 +51,4 @@ def _runs_section(runs: Mapping[str, Run]) -> Markup:
     for place, (name, run) in enumerate(runs.items()):
         own = [f"{setting.name.replace('_', ' ')} {setting_in_words(setting)[place]}" for setting in differing]
         lines.append({"name": name, "link": f"../{quote(run.path.name)}/report/index.html", "own": own})
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True)
-    return Markup(environment.get_template("study_runs.html.jinja").render(lines=lines, first=next(iter(runs))))
+    return Markup(template("study_runs.html.jinja").render(lines=lines, first=next(iter(runs))))
