@@ -141,7 +141,7 @@ def _draw_ribbons(axes: Axes, before: Column, after: Column, counts: Int64[np.nd
             start, end = (leaving[source], count / before.total), (arriving[target], count / after.total)
             leaving[source] += start[1]
             arriving[target] += end[1]
-            axes.add_patch(
+            axes.add_artist(
                 PathPatch(
                     _ribbon(before.left + before.width / 2, after.left + after.width / 2, start, end),
                     facecolor=LIGHT[colour_of(source)],
@@ -171,7 +171,7 @@ def colour_of(name: str) -> str:
 
 def _draw_stack(axes: Axes, column: Column) -> None:
     for name in ORDER:
-        axes.add_patch(
+        axes.add_artist(
             Rectangle(
                 (column.left, column.top(name)),
                 column.width,
@@ -230,7 +230,7 @@ def _draw_key(sheet: Sheet) -> None:
     axes.set_ylim(TOP - 0.16, 0)
     for number, name in enumerate(ORDER):
         left, top = (number % 2) * 2.75, 0.06 + (number // 2) * 0.24
-        axes.add_patch(Rectangle((left, top), 0.16, 0.13, facecolor=LIGHT[colour_of(name)], edgecolor="none"))
+        axes.add_artist(Rectangle((left, top), 0.16, 0.13, facecolor=LIGHT[colour_of(name)], edgecolor="none"))
         sheet.text(MARGIN + left + 0.24, 0.08 + top + 0.065, f"{name}: {MEANING[name]}")
     axes.plot((5.5, 5.72), (0.125, 0.125), color=LIGHT["ink"], linewidth=1.6, solid_capstyle="butt")
     sheet.text(MARGIN + 5.8, 0.205, "right above, wrong below")

@@ -133,7 +133,7 @@ def _draw_panel(axes: Axes, panel: Panel, bins: Bins, steps: Sequence[tuple[int,
         high = steps[number + 1][0] if number + 1 < len(steps) else counts.max() + 1
         cells = np.argwhere((counts >= low) & (counts < high))
         if len(cells):
-            axes.add_patch(
+            axes.add_artist(
                 PathPatch(
                     _outline(cells, bins), facecolor=LIGHT[colour], edgecolor="none", zorder=2, gid=f"count-{low}"
                 )

@@ -102,7 +102,8 @@ def _draw_panel(axes: Axes, studied: Studied, bins: Bins, size: float) -> None:
         for number, quadrant in enumerate(QUADRANTS):
             chosen = places[which & (studied.quadrant == number)] * POINTS
             if len(chosen):
-                axes.add_patch(
+                # Not as a patch, of which every corner would be looked at for limits that are set already.
+                axes.add_artist(
                     PathPatch(
                         strokes(chosen, MARKS[outcome], size),
                         fill=False,
