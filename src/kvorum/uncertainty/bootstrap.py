@@ -10,10 +10,11 @@ Efron, "Bootstrap methods: another look at the jackknife", 1979.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TypedDict
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt32
 
 from kvorum.errors import KvorumError
 
@@ -21,6 +22,10 @@ LEVEL = 0.95
 COUNTS_BYTES = 8 * 2**20
 """Of one chunk of counts; the statistics need a few times as much beside it."""
 
+MOST_KEPT = 2**24
+"""Counts of a stratum up to which they are kept for the next bootstrap; 64 MiB."""
+
+Counts = UInt32[np.ndarray, "resample example"]
 Statistics = Callable[[Float64[np.ndarray, "resample example"]], Mapping[str, Float64[np.ndarray, "resample"]]]
 
 
@@ -64,12 +69,10 @@ def resampled_counts(
     strata: Sequence[int], *, resamples: int, seed: int
 ) -> Iterator[Float64[np.ndarray, "resample example"]]:
     """How often each question was drawn, for some resamples at a time; the split into chunks changes no number."""
-    generators = [np.random.default_rng((seed, stratum)) for stratum in range(len(strata))]
     at_once = max(1, COUNTS_BYTES // (8 * max(1, sum(strata))))
-    for start in range(0, resamples, at_once):
-        rows = min(at_once, resamples - start)
-        drawn = [_draw(rows, size, generator) for size, generator in zip(strata, generators, strict=True)]
-        yield np.concatenate(drawn, axis=1)
+    parts = [_parts(size, stratum, resamples, seed, at_once) for stratum, size in enumerate(strata)]
+    for drawn in zip(*parts, strict=True):
+        yield np.concatenate(drawn, axis=1).astype(np.float64)
 
 
 def resampled_means(
@@ -80,12 +83,30 @@ def resampled_means(
         return counts @ values / counts.sum(axis=1, keepdims=True)
 
 
-def _draw(rows: int, size: int, generator: np.random.Generator) -> Float64[np.ndarray, "resample example"]:
-    if not size:
-        return np.zeros((rows, 0))
-    drawn = generator.integers(size, size=(rows, size))
-    drawn += np.arange(rows)[:, None] * size
-    return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
+def _parts(size: int, stratum: int, resamples: int, seed: int, at_once: int) -> Iterator[Counts]:
+    """A stratum's counts, some resamples at a time."""
+    if size * resamples <= MOST_KEPT:
+        kept = _kept(size, stratum, resamples, seed)
+        yield from (kept[start : start + at_once] for start in range(0, resamples, at_once))
+        return
+    generator = np.random.default_rng((seed, stratum))
+    for start in range(0, resamples, at_once):
+        yield _draw(min(at_once, resamples - start), size, generator)
+
+
+@lru_cache(maxsize=8)
+def _kept(size: int, stratum: int, resamples: int, seed: int) -> Counts:
+    """A report asks for the same resamples again and again: of every task, at every epoch, for every number."""
+    return _draw(resamples, size, np.random.default_rng((seed, stratum)))
+
+
+def _draw(rows: int, size: int, generator: np.random.Generator) -> Counts:
+    counts = np.zeros((rows, size), np.uint32)
+    for start in range(0, rows if size else 0, 64):
+        some = counts[start : start + 64]
+        drawn = generator.integers(size, size=some.shape) + np.arange(len(some))[:, None] * size
+        some[:] = np.bincount(drawn.ravel(), minlength=some.size).reshape(some.shape)
+    return counts
 
 
 def _interval(value: float, resampled: Float64[np.ndarray, "resample"], reflected: bool) -> Interval:
