@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from kvorum.report import write
+from kvorum.report.analysis import analyse
+from kvorum.uncertainty.plane import QUADRANTS
+from kvorum.uncertainty.retention import OUTCOMES
 
 from .conftest import HOSTILE, HOSTILE_TASK
 
@@ -59,8 +62,8 @@ def test_it_starts_with_the_most_disputed_question_of_the_task_fitted_on(run, op
     predictions = run.predictions(3, "facts_capitals")
     order = np.argsort(-predictions.mutual_information)
     assert questions(opened)[0] == predictions.questions[order[0]]
-    assert len(questions(opened)) == 50
-    assert opened.inner_text("#count") == "1–50 of 80 found among 80 questions"
+    assert len(questions(opened)) == 25
+    assert opened.inner_text("#count") == "1–25 of 80 found among 80 questions"
 
 
 @pytest.mark.parametrize(
@@ -80,18 +83,18 @@ def test_sorting_by_a_heading(run, opened, key, measure):
     assert opened.get_attribute(f'#table th[data-sort="{key}"]', "aria-sort") == "descending"
     assert questions(opened)[0] == predictions.questions[int(values.argmax())]
     found = numbers(opened, measure.replace("_", " "))
-    assert np.allclose(found, np.sort(values)[::-1][:50], atol=1e-3)
+    assert np.allclose(found, np.sort(values)[::-1][:25], atol=1e-3)
     heading.click()
     assert opened.get_attribute(f'#table th[data-sort="{key}"]', "aria-sort") == "ascending"
-    assert np.allclose(numbers(opened, measure.replace("_", " ")), np.sort(values)[:50], atol=1e-3)
+    assert np.allclose(numbers(opened, measure.replace("_", " ")), np.sort(values)[:25], atol=1e-3)
 
 
 def test_sorting_by_confidence_from_the_list(run, opened):
     opened.select_option("#pick-sort", "confidence")
     confidence = run.predictions(3, "facts_capitals").mean.max(axis=1)
-    assert np.allclose(numbers(opened, "confidence"), np.sort(confidence)[::-1][:50], atol=1e-3)
+    assert np.allclose(numbers(opened, "confidence"), np.sort(confidence)[::-1][:25], atol=1e-3)
     opened.click("#pick-direction")
-    assert np.allclose(numbers(opened, "confidence"), np.sort(confidence)[:50], atol=1e-3)
+    assert np.allclose(numbers(opened, "confidence"), np.sort(confidence)[:25], atol=1e-3)
 
 
 def test_search_finds_words_anywhere_without_regard_to_case_and_accents(run, opened):
@@ -129,6 +132,102 @@ def test_right_and_wrong_and_disputed(run, opened):
         assert {text.split(" · ")[-1] for text in shown(opened, ".meta")} <= expected
 
 
+def listed(tab) -> int:
+    """How many questions the list holds, by its own account."""
+    found = tab.inner_text("#count")
+    return 0 if found.startswith("No question") else int(found.split(" of ")[1].split(" found")[0].replace(",", ""))
+
+
+@pytest.mark.parametrize("key", ["quadrants", "outcomes", "crossed", "claim"])
+def test_every_count_leads_to_a_list_of_that_length(opened, key):
+    links = opened.locator(f'h3#table-{key} ~ .gridded[aria-labelledby="table-{key}"] td a')
+    addresses = links.evaluate_all("links => links.map(link => [link.hash, link.textContent])")
+    assert addresses
+    for address, count in addresses:
+        opened.evaluate("address => { location.hash = address; }", address)
+        opened.wait_for_function("address => location.hash === address", arg=address)
+        assert listed(opened) == int(count), address
+
+
+def test_counts_of_a_task_of_any_name_lead_to_its_list(opened):
+    link = opened.locator(f'tr:has-text("{HOSTILE_TASK.split("&")[0]}") ~ tr td a').last
+    count = int(link.inner_text())
+    link.focus()
+    opened.keyboard.press("Enter")
+    opened.wait_for_function("() => location.hash.startsWith('#questions&')")
+    assert opened.locator("#pick-task option:checked").inner_text() == HOSTILE_TASK
+    assert listed(opened) == count
+    assert opened.evaluate("document.activeElement.id") == "count"
+    # Again: the address stays as it is, and the page must still go there.
+    opened.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+    link.press("Enter")
+    opened.wait_for_function("() => document.querySelector('#questions').getBoundingClientRect().top < innerHeight")
+
+
+def test_an_address_names_its_list(browser, run, page):
+    tab = browser.new_page()
+    tab.goto(page.as_uri() + "#questions&task=facts_elements&epoch=2&show=wrong&sort=entropy&order=up&search=rivers")
+    predictions = run.predictions(2, "facts_elements")
+    wrong = [row for row in np.flatnonzero(~predictions.correct) if "rivers" in predictions.questions[row]]
+    first = min(wrong, key=lambda row: predictions.predictive_entropy[row])
+    assert listed(tab) == len(wrong)
+    assert questions(tab)[0] == predictions.questions[first]
+    tab.select_option("#pick-quadrant", "disputed")
+    tab.wait_for_function("() => location.hash.includes('quadrant=disputed')")
+    count, address = listed(tab), tab.url
+    tab.close()
+    other = browser.new_page()
+    other.goto(address)
+    assert listed(other) == count
+    assert other.input_value("#search") == "rivers"
+    other.goto(page.as_uri() + "#questions&task=nobody&epoch=77&outcome=lost&sort=luck")
+    other.reload()
+    assert listed(other) == 80
+    other.close()
+
+
+def test_what_became_of_a_question_and_how_far_it_moved(run, opened):
+    of = analyse(run).tasks[1][-1]
+    assert of.change is not None
+    opened.select_option("#pick-task", "1")
+    for key, values in (("kl", of.change.kl), ("tv", of.change.tv)):
+        opened.select_option("#pick-sort", key)
+        order = np.argsort(-values)
+        assert questions(opened)[0] == of.evaluation.predictions.questions[order[0]]
+        place = 0 if key == "kl" else 1
+        moved = [float(text.split("KL ")[1].split(", TV ")[place].replace("<", "")) for text in shown(opened, ".tags")]
+        assert np.allclose(moved, values[order][:25], atol=1e-3)
+    outcomes = [text.replace(" ", "-") for text in shown(opened, ".tags .tag:first-child")]
+    assert outcomes == [OUTCOMES[of.change.outcome[row]].replace(" ", "-") for row in order[:25]]
+    assert shown(opened, ".tags .tag:nth-child(2)") == [QUADRANTS[of.quadrant[row]] for row in order[:25]]
+    opened.select_option("#pick-epoch", "0")
+    assert opened.input_value("#pick-sort") == "information"
+    assert opened.locator(".tags", has_text="moved").count() == 0
+
+
+def test_without_epoch_0_nothing_is_said_of_it(browser, make_run):
+    page = write(make_run({"facts_capitals": {"questions": 8, "unknown": 8}}, epochs=[2]))
+    tab = browser.new_page()
+    tab.goto(page.as_uri() + "#questions&outcome=forgotten&sort=kl")
+    assert listed(tab) == 8
+    assert tab.locator("#pick-outcome option:not(:disabled)").count() == 1
+    tab.locator("#rows .open").first.click()
+    assert "epoch 0" not in tab.inner_text(".detail")
+    tab.close()
+
+
+def test_epochs_between_the_marked_ones_show_on_demand(browser, make_run):
+    page = write(make_run({"facts_capitals": {"questions": 30}}, epochs=range(9)))
+    tab = browser.new_page(java_script_enabled=False)
+    tab.goto(page.as_uri())
+    rows = tab.locator('.gridded[aria-labelledby="table-scores"] tbody tr:not(.task)')
+    assert rows.count() == 9
+    assert rows.locator("visible=true").count() < 6
+    tab.check("#all-scores")
+    assert rows.locator("visible=true").count() == 9
+    tab.close()
+
+
 def test_a_row_opens_to_its_choices_and_members(run, opened):
     predictions, before = run.predictions(2, "facts_elements"), run.predictions(0, "facts_elements")
     opened.select_option("#pick-task", "1")
@@ -160,12 +259,14 @@ def test_a_row_opens_to_its_choices_and_members(run, opened):
 
 
 def test_pages_turn(run, opened):
-    first = questions(opened)
+    seen = questions(opened)
     assert opened.is_disabled("#back")
-    opened.click("#next")
-    assert opened.inner_text("#count") == "51–80 of 80 found among 80 questions"
+    for count in ("26–50", "51–75", "76–80"):
+        opened.click("#next")
+        assert opened.inner_text("#count") == f"{count} of 80 found among 80 questions"
+        seen += questions(opened)
     assert opened.is_disabled("#next")
-    assert sorted(first + questions(opened)) == sorted(run.predictions(3, "facts_capitals").questions)
+    assert sorted(seen) == sorted(run.predictions(3, "facts_capitals").questions)
 
 
 def test_hostile_text_is_shown_as_it_is(opened):

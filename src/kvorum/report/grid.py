@@ -85,14 +85,6 @@ class Grid:
         return set(places[:-1])
 
     @property
-    def lines(self) -> int:
-        """About how high it is at first, in lines of text."""
-        return 4 + sum(
-            3 + sum(3 if any(entry.small for entry in line.entries) else 2 for line in body.lines if not line.more)
-            for body in self.bodies
-        )
-
-    @property
     def more(self) -> int:
         """How many rows show only on demand."""
         return sum(line.more for body in self.bodies for line in body.lines)

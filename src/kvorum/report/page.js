@@ -4,7 +4,7 @@
   addEventListener("beforeprint", () => { for (const part of document.querySelectorAll("details")) part.open = true; });
   if (!byId("data-index")) return;
 
-  const PAGE = matchMedia("(max-width: 52rem)").matches ? 20 : 50;
+  const PAGE = matchMedia("(max-width: 52rem)").matches ? 20 : 25;
   const SETTLED_MS = 300;
   const index = questions.index();
   const usual = () => ({ task: 0, epoch: index[0].epochs.at(-1), show: "all", outcome: "all", quadrant: "all", sort: "information", order: "down", search: "" });
