@@ -129,7 +129,6 @@ class StudyOptions:
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-
     mark: tuple[int, ...] = ()
     """Epochs to mark; empty: the epoch of best NLL in domain, and the last."""
     sizes: tuple[int, ...] = ()

@@ -99,7 +99,8 @@ def test_hostile_text_stays_text(html, elements):
 def test_identifiers_are_unique_and_links_have_targets(elements):
     identifiers = [of["id"] for _, of in elements.tags if "id" in of]
     assert len(identifiers) == len(set(identifiers))
-    targets = {of["href"][1:].partition("&")[0] for tag, of in elements.tags if tag == "a" and of["href"].startswith("#")}
+    links = [of["href"] for tag, of in elements.tags if tag == "a"]
+    targets = {link[1:].partition("&")[0] for link in links if link.startswith("#")}
     assert targets <= set(identifiers)
 
 

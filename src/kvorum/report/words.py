@@ -1,5 +1,7 @@
 """What the report says in plain words: how to read its figures and tables, what its terms mean."""
 
+from typing import TypedDict
+
 HISTOGRAM = (
     "A cell holds the questions of one entropy (left to right: how torn the ensemble's answer is) and one mutual "
     "information (bottom to top: how much of that is because its members disagree); the stronger the colour, the more "
@@ -89,7 +91,15 @@ READING = {
     ),
 }
 
-TABLES = {
+
+class Said(TypedDict):
+    """What the page says of a table: over it, and how to read it."""
+
+    title: str
+    hint: str
+
+
+TABLES: dict[str, Said] = {
     "scores": {
         "title": "Scores of the ensemble and of its members",
         "hint": "Ensemble: the answers of the members' mean probabilities. Members: each member scored alone, and the "
