@@ -60,9 +60,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         run = noise_run(Path(scratch) / "run", options.members, options.epochs)
         found: dict[str, Any] = {"members": options.members, "epochs": options.epochs, "machine": _machine()}
-        for kept in run.glob("epochs/*/predictions/*.numbers.json"):
-            kept.unlink()
-        found["report"] = {when: _in_a_process(run) for when in ("cold", "warm")}
+        forget(run)
+        found["report"] = {when: in_a_process(run) for when in ("cold", "warm")}
         page = run / "report" / "index.html"
         found["page_mb"] = page.stat().st_size / 1e6
         found["browser"] = in_browser(page, options.chromium, options.opens, options.repeats)
@@ -121,7 +120,14 @@ def _task(
         )
 
 
-def _in_a_process(run: Path) -> dict[str, float]:
+def forget(run: Path) -> None:
+    """Remove the numbers that are kept beside the predictions."""
+    for kept in run.glob("epochs/*/predictions/*.numbers.json"):
+        kept.unlink()
+
+
+def in_a_process(run: Path) -> dict[str, float]:
+    """Seconds and peak memory of writing a report, in a process of its own."""
     done = subprocess.run([sys.executable, __file__, "--write", str(run)], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
