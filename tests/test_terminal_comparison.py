@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from kvorum.report.compared_settings import Setting
-from kvorum.report.comparison import ComparedTask, Comparison, Moment, Side, Standing
-from kvorum.report.comparison_tables import COMPARED
+from kvorum.report.comparison.compare import ComparedTask, Comparison, Moment, Side, Standing
+from kvorum.report.comparison.settings import Setting
+from kvorum.report.comparison.tables import COMPARED
 from kvorum.terminal_comparison import comparison_tables
 from kvorum.uncertainty import Interval
 

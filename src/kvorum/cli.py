@@ -283,8 +283,8 @@ def compare(
         out_: Where to write a page with figures; default: comparison/ in the first run's report.
         json: Print JSON.
     """
-    from kvorum.report.comparison import compare as compare_runs
-    from kvorum.report.comparison_page import write_comparison
+    from kvorum.report.comparison.compare import compare as compare_runs
+    from kvorum.report.comparison.page import write_comparison
     from kvorum.terminal_comparison import comparison_tables
 
     with err.status("computing"):

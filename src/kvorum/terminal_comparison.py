@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from kvorum.report.comparison import Comparison, Moment
-from kvorum.report.comparison_tables import BY_KEY, Shift, against, heading_of, lines_of, setting_in_words, title_of
+from kvorum.report.comparison.compare import Comparison, Moment
+from kvorum.report.comparison.tables import BY_KEY, Shift, against, heading_of, lines_of, setting_in_words, title_of
 from kvorum.report.tables import Cell
 
 SHOWN = ("accuracy", "nll", "ece", "mutual_information", "wrong_auroc.predictive_entropy")

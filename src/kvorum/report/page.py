@@ -13,14 +13,14 @@ from markupsafe import Markup
 from kvorum.files import atomic
 from kvorum.report.analysis import Analysis, StudyOptions, analyse
 from kvorum.report.embed import embed, safe_json
-from kvorum.report.figures import FigureOf, draw_figures
+from kvorum.report.figures.choose import FigureOf, draw_figures
+from kvorum.report.figures.palette import DARK, LIGHT, css_variables
+from kvorum.report.figures.sheet import save
 from kvorum.report.findings import findings
 from kvorum.report.glance import glance, lead, notices
 from kvorum.report.grid import Grid
-from kvorum.report.palette import DARK, LIGHT, css_variables
 from kvorum.report.ran import essentials, settings, task_of
 from kvorum.report.score_grids import gains_grid, numbers_grid, subensembles_grid
-from kvorum.report.sheet import save
 from kvorum.report.study_grids import (
     VERDICTS,
     claim_grid,

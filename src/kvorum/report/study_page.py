@@ -9,10 +9,10 @@ from markupsafe import Markup
 
 from kvorum.config import StudyOptions
 from kvorum.report.analysis import analyse
-from kvorum.report.compared_settings import differing_settings
-from kvorum.report.comparison import compare
-from kvorum.report.comparison_page import comparison_sections, comparison_style
-from kvorum.report.comparison_tables import setting_in_words
+from kvorum.report.comparison.compare import compare
+from kvorum.report.comparison.page import comparison_sections, comparison_style
+from kvorum.report.comparison.settings import differing_settings
+from kvorum.report.comparison.tables import setting_in_words
 from kvorum.report.page import Beside, write_page
 from kvorum.report.template import template
 from kvorum.run import Run

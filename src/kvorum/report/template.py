@@ -4,13 +4,13 @@ from pathlib import Path
 
 import jinja2
 
-HERE = Path(__file__).parent
+PAGES = Path(__file__).parent / "pages"
 
 
 def template(name: str) -> jinja2.Template:
-    """One of the `.jinja` files beside this one."""
+    """One of the `.jinja` files in pages/."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
+        loader=jinja2.FileSystemLoader(PAGES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -20,5 +20,5 @@ def template(name: str) -> jinja2.Template:
 
 
 def text(name: str) -> str:
-    """A style sheet or script beside this one."""
-    return (HERE / name).read_text(encoding="utf-8")
+    """A style sheet or script in pages/."""
+    return (PAGES / name).read_text(encoding="utf-8")

@@ -2,14 +2,13 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.path import Path as Outline
+from tests.report.conftest import HOSTILE_TASK
 
 from kvorum.config import StudyOptions
 from kvorum.report.analysis import analyse
-from kvorum.report.palette import LIGHT
-from kvorum.report.scatter import MARKS, draw_scatter, percent, strokes
+from kvorum.report.figures.palette import LIGHT
+from kvorum.report.figures.scatter import MARKS, draw_scatter, percent, strokes
 from kvorum.uncertainty.plane import QUADRANTS
-
-from .conftest import HOSTILE_TASK
 
 NAMES = {1: "epoch 1", 3: "epoch 3 (last)"}
 

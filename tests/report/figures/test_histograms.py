@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.patches import PathPatch
 
-from kvorum.report.histograms import (
+from kvorum.report.figures.histograms import (
     Block,
     Panel,
     bins_for,
@@ -15,7 +15,7 @@ from kvorum.report.histograms import (
     draw_histograms,
     mutual_information_ticks,
 )
-from kvorum.report.palette import HEAT, LIGHT
+from kvorum.report.figures.palette import HEAT, LIGHT
 
 
 def panel(entropy, mutual_information) -> Panel:

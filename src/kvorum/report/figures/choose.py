@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvorum.report.analysis import Analysis, Studied
-from kvorum.report.curves import draw_curves, drawn_sizes
-from kvorum.report.diversity_figure import draw_diversity
 from kvorum.report.evaluations import Evaluation
-from kvorum.report.flow import draw_flow
-from kvorum.report.histograms import Block, Panel, draw_histograms
-from kvorum.report.movement import draw_movement
-from kvorum.report.quadrants import draw_quadrants
-from kvorum.report.scatter import draw_scatter
-from kvorum.report.sheet import Sheet
+from kvorum.report.figures.curves import draw_curves, drawn_sizes
+from kvorum.report.figures.diversity import draw_diversity
+from kvorum.report.figures.flow import draw_flow
+from kvorum.report.figures.histograms import Block, Panel, draw_histograms
+from kvorum.report.figures.movement import draw_movement
+from kvorum.report.figures.quadrants import draw_quadrants
+from kvorum.report.figures.scatter import draw_scatter
+from kvorum.report.figures.sheet import Sheet
 
 MOST_COLUMNS = 5
 """Epochs (or tasks) side by side; beyond, panels would be too small to read."""

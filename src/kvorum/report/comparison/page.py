@@ -8,12 +8,12 @@ from typing import Any
 from markupsafe import Markup
 
 from kvorum.files import atomic
-from kvorum.report.comparison import Comparison
-from kvorum.report.comparison_figures import draw_comparison_curves, draw_differences
-from kvorum.report.comparison_tables import COMPARED, against, heading_of, lines_of, setting_in_words
-from kvorum.report.comparison_words import FIGURES, READING
-from kvorum.report.palette import DARK, LIGHT, css_variables
-from kvorum.report.sheet import save
+from kvorum.report.comparison.compare import Comparison
+from kvorum.report.comparison.figures import draw_comparison_curves, draw_differences
+from kvorum.report.comparison.tables import COMPARED, against, heading_of, lines_of, setting_in_words
+from kvorum.report.comparison.words import FIGURES, READING
+from kvorum.report.figures.palette import DARK, LIGHT, css_variables
+from kvorum.report.figures.sheet import save
 from kvorum.report.template import template, text
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kvorum.report.analysis import analyse
-from kvorum.report.quadrants import FEWEST, draw_quadrants
+from kvorum.report.figures.quadrants import FEWEST, draw_quadrants
 from kvorum.uncertainty.plane import QUADRANTS
 
 

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from kvorum.report.comparison import ComparedTask, Comparison
-from kvorum.report.comparison_tables import BY_KEY, Compared, Shift, heading_of, title_of
-from kvorum.report.palette import LIGHT, RUNS
-from kvorum.report.sheet import Sheet, printable
+from kvorum.report.comparison.compare import ComparedTask, Comparison
+from kvorum.report.comparison.tables import BY_KEY, Compared, Shift, heading_of, title_of
+from kvorum.report.figures.palette import LIGHT, RUNS
+from kvorum.report.figures.sheet import Sheet, printable
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 NAME_LIMIT = 30

@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
+from tests.report.conftest import predictions
 
 from kvorum.config import StudyOptions
 from kvorum.report.analysis import analyse
-from kvorum.report.curves import draw_curves, drawn_sizes, size_colours, spread_labels
-from kvorum.report.palette import SIZES
+from kvorum.report.figures.curves import draw_curves, drawn_sizes, size_colours, spread_labels
+from kvorum.report.figures.palette import SIZES
 from kvorum.run import Run
-
-from .conftest import predictions
 
 METRICS = ("accuracy", "nll", "ece")
 MARKS = {1: "best NLL", 3: "last"}

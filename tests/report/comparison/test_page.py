@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.report.conftest import HOSTILE_TASK, make
 
-from kvorum.report.comparison import Comparison, compare
-from kvorum.report.comparison_figures import FOREST, draw_comparison_curves, draw_differences
-from kvorum.report.comparison_page import comparison_contents, comparison_sections, write_comparison
-from kvorum.report.comparison_tables import COMPARED, Shift, lines_of
-from kvorum.report.palette import LIGHT, RUNS
-
-from .conftest import HOSTILE_TASK, make
+from kvorum.report.comparison.compare import Comparison, compare
+from kvorum.report.comparison.figures import FOREST, draw_comparison_curves, draw_differences
+from kvorum.report.comparison.page import comparison_contents, comparison_sections, write_comparison
+from kvorum.report.comparison.tables import COMPARED, Shift, lines_of
+from kvorum.report.figures.palette import LIGHT, RUNS
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TASKS = {
@@ -186,7 +185,7 @@ def test_a_ninth_run_still_has_a_line_of_its_own(comparison):
 
 def test_computing_a_comparison_needs_neither_torch_nor_matplotlib():
     code = (
-        "import sys; import kvorum.report.comparison, kvorum.terminal_comparison; "
+        "import sys; import kvorum.report.comparison.compare, kvorum.terminal_comparison; "
         "print([name for name in ('torch', 'transformers', 'matplotlib', 'sklearn', 'scipy') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

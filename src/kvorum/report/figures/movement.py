@@ -9,9 +9,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from kvorum.report.analysis import Studied
-from kvorum.report.curves import ROOM, epoch_axis
-from kvorum.report.palette import LIGHT
-from kvorum.report.sheet import Sheet
+from kvorum.report.figures.curves import ROOM, epoch_axis
+from kvorum.report.figures.palette import LIGHT
+from kvorum.report.figures.sheet import Sheet
 from kvorum.uncertainty.plane import QUADRANTS
 
 LEFT, TOP, BOTTOM, RIGHT = 0.62, 0.5, 0.52, 0.15

@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from tests.report.conftest import HOSTILE_TASK
 
 from kvorum.report.analysis import analyse
-from kvorum.report.movement import FEWEST, GROUPS, MEASURES, colour_of, draw_movement
-from kvorum.report.palette import LIGHT
-from kvorum.report.sheet import inline
-
-from .conftest import HOSTILE_TASK
+from kvorum.report.figures.movement import FEWEST, GROUPS, MEASURES, colour_of, draw_movement
+from kvorum.report.figures.palette import LIGHT
+from kvorum.report.figures.sheet import inline
 
 
 @pytest.fixture(scope="module")

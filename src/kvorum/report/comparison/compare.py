@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kvorum.errors import KvorumError
-from kvorum.report.compared_run import ComparedRun
-from kvorum.report.compared_settings import Setting, differing_settings
-from kvorum.report.same_questions import matching
+from kvorum.report.comparison.compared_run import ComparedRun
+from kvorum.report.comparison.same_questions import matching
+from kvorum.report.comparison.settings import Setting, differing_settings
 from kvorum.run import Run
 from kvorum.uncertainty import Interval
 from kvorum.uncertainty.paired import paired_differences

@@ -11,9 +11,9 @@ from matplotlib.path import Path as Outline
 from matplotlib.transforms import Affine2D
 
 from kvorum.report.analysis import Studied
-from kvorum.report.histograms import Bins, Panel, bins_for, set_plane
-from kvorum.report.palette import LIGHT
-from kvorum.report.sheet import Sheet
+from kvorum.report.figures.histograms import Bins, Panel, bins_for, set_plane
+from kvorum.report.figures.palette import LIGHT
+from kvorum.report.figures.sheet import Sheet
 from kvorum.uncertainty.plane import QUADRANTS, Cuts
 
 LEFT, TOP, BOTTOM, RIGHT = 0.82, 0.5, 0.52, 0.15

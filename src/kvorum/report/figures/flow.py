@@ -11,8 +11,8 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path as Outline
 
 from kvorum.report.analysis import Studied
-from kvorum.report.palette import LIGHT
-from kvorum.report.sheet import Sheet
+from kvorum.report.figures.palette import LIGHT
+from kvorum.report.figures.sheet import Sheet
 from kvorum.uncertainty.retention import OUTCOMES, UNKNOWN
 
 ORDER = ("retained", "acquired", "forgotten", "never known")

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kvorum.report.compared_settings import Setting
-from kvorum.report.comparison import BEST, LAST, ComparedTask, Comparison, Moment, Standing
+from kvorum.report.comparison.compare import BEST, LAST, ComparedTask, Comparison, Moment, Standing
+from kvorum.report.comparison.settings import Setting
 from kvorum.report.ran import in_words
 from kvorum.report.tables import NOTHING, Cell
 from kvorum.uncertainty import Interval

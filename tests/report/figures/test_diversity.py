@@ -4,15 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.patches import PathPatch
+from tests.report.conftest import HOSTILE_TASK, predictions
 
 from kvorum.report.analysis import analyse
-from kvorum.report.diversity_figure import WIDTHS, colour_steps, draw_diversity
-from kvorum.report.palette import HEAT, LIGHT
-from kvorum.report.sheet import inline
+from kvorum.report.figures.diversity import WIDTHS, colour_steps, draw_diversity
+from kvorum.report.figures.palette import HEAT, LIGHT
+from kvorum.report.figures.sheet import inline
 from kvorum.run import Run
 from kvorum.uncertainty.diversity import COLLAPSED
-
-from .conftest import HOSTILE_TASK, predictions
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from kvorum.report.analysis import Studied
-from kvorum.report.palette import LIGHT, SIZES
-from kvorum.report.sheet import Sheet
+from kvorum.report.figures.palette import LIGHT, SIZES
+from kvorum.report.figures.sheet import Sheet
 
 LEFT, TOP, BOTTOM = 0.62, 0.56, 0.52
 PANEL_WIDTH, PANEL_HEIGHT, GAP = 2.75, 1.75, 0.62

@@ -11,9 +11,9 @@ from matplotlib.path import Path as Outline
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from kvorum.report.analysis import Studied
-from kvorum.report.curves import ROOM, epoch_axis
-from kvorum.report.palette import HEAT, LIGHT, RUNS
-from kvorum.report.sheet import Sheet, printable
+from kvorum.report.figures.curves import ROOM, epoch_axis
+from kvorum.report.figures.palette import HEAT, LIGHT, RUNS
+from kvorum.report.figures.sheet import Sheet, printable
 from kvorum.uncertainty.diversity import COLLAPSED, pairwise_disagreement
 
 LEFT, BOTTOM, RIGHT = 0.62, 0.52, 0.15

@@ -1,15 +1,14 @@
 from xml.etree import ElementTree
 
 import pytest
+from tests.report.conftest import HOSTILE_TASK
 
 from kvorum.config import StudyOptions
 from kvorum.report.analysis import analyse
-from kvorum.report.figures import chosen_epochs, draw_figures
-from kvorum.report.palette import LIGHT
-from kvorum.report.sheet import Sheet, inline, printable
+from kvorum.report.figures.choose import chosen_epochs, draw_figures
+from kvorum.report.figures.palette import LIGHT
+from kvorum.report.figures.sheet import Sheet, inline, printable
 from kvorum.report.words import READING
-
-from .conftest import HOSTILE_TASK
 
 
 @pytest.fixture(scope="module")

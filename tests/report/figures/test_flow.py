@@ -9,16 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.patches import PathPatch, Rectangle
+from tests.report.conftest import HOSTILE_TASK
 
 from kvorum.report.analysis import Change, Studied, analyse
 from kvorum.report.evaluations import read_evaluations
-from kvorum.report.flow import ORDER, apart, colour_of, draw_flow, flows, percent
-from kvorum.report.palette import LIGHT
-from kvorum.report.sheet import SVG, inline
+from kvorum.report.figures.flow import ORDER, apart, colour_of, draw_flow, flows, percent
+from kvorum.report.figures.palette import LIGHT
+from kvorum.report.figures.sheet import SVG, inline
 from kvorum.uncertainty.plane import Cuts
 from kvorum.uncertainty.retention import OUTCOMES
-
-from .conftest import HOSTILE_TASK
 
 RETAINED, FORGOTTEN, ACQUIRED, NEVER_KNOWN = range(4)
 

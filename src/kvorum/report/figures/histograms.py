@@ -12,8 +12,8 @@ from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from kvorum.report.palette import HEAT, LIGHT
-from kvorum.report.sheet import Sheet
+from kvorum.report.figures.palette import HEAT, LIGHT
+from kvorum.report.figures.sheet import Sheet
 
 LEFT, TOP, BOTTOM, RIGHT = 1.12, 0.84, 0.52, 0.15
 PANEL_WIDTH, PANEL_HEIGHT, GAP, ROW_GAP = 2.05, 1.5, 0.2, 0.3

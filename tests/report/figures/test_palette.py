@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kvorum.report.palette import DARK, LIGHT, SIZES
+from kvorum.report.figures.palette import DARK, LIGHT, SIZES
 
 NAMED = ("confident", "torn", "disputed", "retained", "forgotten", "acquired", "never-known", *SIZES)
 

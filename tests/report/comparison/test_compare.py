@@ -4,16 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.report.conftest import make, predictions
 
 from kvorum.errors import KvorumError
 from kvorum.predictions import Predictions
 from kvorum.report.analysis import analyse
-from kvorum.report.comparison import METRICS, Comparison, Moment, compare
-from kvorum.report.comparison_tables import Shift, title_of
+from kvorum.report.comparison.compare import METRICS, Comparison, Moment, compare
+from kvorum.report.comparison.tables import Shift, title_of
 from kvorum.run import Run
 from kvorum.uncertainty import auroc, ece
-
-from .conftest import make, predictions
 
 TASK, OTHER = "facts_capitals", "facts_elements"
 # The second learns faster, drifts apart more and has fewer epochs; both are asked the same.
