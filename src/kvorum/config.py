@@ -134,9 +134,11 @@ class StudyOptions:
     sizes: tuple[int, ...] = ()
     """Sizes of sub-ensembles; empty: 1, 5, 10 and 20 as far as they divide the members, or whatever divides them."""
     entropy_cut: float | None = None
-    """Above this entropy, in nats, an answer is torn; null: the in-domain median at the epoch of best NLL."""
+    """Above this entropy, in nats, an answer is torn; null: the in-domain median at cut_epoch."""
     mi_cut: float | None = None
-    """Above this mutual information, in nats, it is disputed; null: the in-domain median at that epoch."""
+    """Above this mutual information, in nats, it is disputed; null: the in-domain median at cut_epoch."""
+    cut_epoch: int | None = None
+    """Epoch whose in-domain medians cut the plane; null: the one of best NLL in domain."""
 
     def __post_init__(self) -> None:
         for name in ("entropy_cut", "mi_cut"):

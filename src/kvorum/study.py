@@ -43,7 +43,7 @@ class StudyConfig:
     compare: tuple[tuple[str, ...], ...] = ()
     """Lists of runs to set side by side, the first of each being the baseline; empty: all runs in one."""
     report: StudyOptions = dataclasses.field(default_factory=StudyOptions)
-    """What the report shows: mark, sizes, entropy_cut, mi_cut, as in kvorum report."""
+    """What the report shows: mark, sizes, entropy_cut, mi_cut, cut_epoch, as in kvorum report."""
 
     def __post_init__(self) -> None:
         if not self.runs:
@@ -158,8 +158,11 @@ class Study:
 
     def _options_for(self, run: Run) -> StudyOptions:
         """The study's options, as far as they fit a run of fewer epochs."""
-        marks = tuple(epoch for epoch in self.config.report.mark if epoch in run.epochs)
-        return dataclasses.replace(self.config.report, mark=marks)
+        report = self.config.report
+        marks = tuple(epoch for epoch in report.mark if epoch in run.epochs)
+        return dataclasses.replace(
+            report, mark=marks, cut_epoch=report.cut_epoch if report.cut_epoch in run.epochs else None
+        )
 
 
 def describe(study: Study) -> Sequence[str]:

@@ -29,6 +29,14 @@ def test_the_plane_is_cut_at_the_medians_of_the_best_epoch_in_domain(run: Run) -
         assert one.shares["disputed"]["questions"] == disputed.sum()
 
 
+def test_the_plane_can_be_cut_at_the_medians_of_another_epoch(run: Run) -> None:
+    found = analyse(run, StudyOptions(cut_epoch=1, mi_cut=0.01)).cuts
+    assert found.entropy == pytest.approx(np.median(run.predictions(1, "facts_capitals").predictive_entropy))
+    assert (found.mutual_information, found.mutual_information_from) == (0.01, "given")
+    with pytest.raises(KvorumError, match="no scores at epoch 9"):
+        analyse(run, StudyOptions(cut_epoch=9))
+
+
 def test_cuts_marks_and_sizes_are_those_asked_for(run: Run) -> None:
     found = analyse(run, StudyOptions(mark=(2, 0), sizes=(2, 1), entropy_cut=0.4, mi_cut=0.01))
     assert (found.cuts.entropy, found.cuts.mutual_information) == (0.4, 0.01)

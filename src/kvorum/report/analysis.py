@@ -189,17 +189,19 @@ class Analysis:
 def analyse(run: Run, options: StudyOptions | None = None) -> Analysis:
     """The study of a run; each part is computed when it is first asked for.
 
-    Raises `KvorumError` for an epoch to mark that is not scored.
+    Raises `KvorumError` for an epoch to mark or to cut at that is not scored.
     """
     options = options or StudyOptions()
     tasks = by_task(read_evaluations(run))
     epochs = sorted({evaluation.epoch for task in tasks for evaluation in task})
-    if missing := [epoch for epoch in options.mark if epoch not in epochs]:
+    named = [*options.mark, *([] if options.cut_epoch is None else [options.cut_epoch])]
+    if missing := [epoch for epoch in named if epoch not in epochs]:
         raise KvorumError(f"{run.path} has no scores at epoch {missing[0]}; scored are {', '.join(map(str, epochs))}")
     best = best_epoch(tasks[0]) if tasks else None
     last = epochs[-1] if epochs else None
     marks = options.mark or tuple(epoch for epoch in (best, last) if epoch is not None)
-    cuts = _cuts(tasks[0] if tasks else [], best, options)
+    cut_epoch = best if options.cut_epoch is None else options.cut_epoch
+    cuts = _cuts(tasks[0] if tasks else [], cut_epoch, options)
     sizes = tuple(sorted(set(options.sizes))) or default_sizes(run.config.members)
     return Analysis(
         run=run,
@@ -225,11 +227,11 @@ def best_epoch(task: Sequence[Evaluation]) -> int | None:
     return min(known, key=lambda epoch: known[epoch]) if known else None
 
 
-def _cuts(task: Sequence[Evaluation], best: int | None, options: StudyOptions) -> Cuts:
-    """As given; else at the medians of the first task at its best epoch, the last one where no answer is known."""
+def _cuts(task: Sequence[Evaluation], epoch: int | None, options: StudyOptions) -> Cuts:
+    """As given; else at the medians of the first task at an epoch, at its last where it is not scored then."""
     cuts = {"entropy": options.entropy_cut, "mutual_information": options.mi_cut}
     origin = dict.fromkeys(cuts, "given")
-    at = next((each for each in task if each.epoch == best), task[-1] if task else None)
+    at = next((each for each in task if each.epoch == epoch), task[-1] if task else None)
     for name in [name for name, value in cuts.items() if value is None]:
         key = "predictive_entropy" if name == "entropy" else name
         cuts[name] = at.numbers[key]["all"]["median"] if at else 0.0
