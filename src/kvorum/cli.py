@@ -365,7 +365,7 @@ def ask(
 
 @app.command
 def demo(out_: Annotated[str, tyro.conf.arg(name="out")] = "runs/demo", members: int = 5, epochs: int = 3) -> None:
-    """Everything above on built-in facts: fit on capitals, score other kinds of facts, show, report, ask.
+    """A first run on built-in facts: fit on capitals, score other kinds of facts, show, report, ask.
 
     Args:
         out_: The run directory.
