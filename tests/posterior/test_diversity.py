@@ -1,5 +1,6 @@
 """Where members differ from each other: each source alone, on and off."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,3 +127,14 @@ def test_a_random_limit_reaches_training_and_evaluation(tiny_model: str, questio
     assert len(drawn.train) == len(drawn.encoded) == 7 and drawn.train != first.train
     (task,) = drawn.evaluation
     assert len(task.test) == 5 and set(task.test) < set(drawn.train), "a larger sample holds a smaller one"
+
+
+def test_a_random_sample_of_the_training_questions_is_known_again_when_a_run_is_loaded(
+    tiny_model: str, question_file: str, tmp_path: Path
+) -> None:
+    settings = SETTINGS | {"epochs": 0, "members": 1, "train_limit": 7, "limit_to": "random"}
+    kvorum.fit(tiny_model, question_file, out=str(tmp_path / "run"), **settings)
+    posterior = kvorum.load(tmp_path / "run")
+    drawn = plan(fit_config(settings | {"model": tiny_model, "task": question_file})).train
+    assert posterior.fitted_on == {(question.question, question.choices) for question in drawn}
+    assert posterior.predict(question_file, limit=7).facts["trained_on_questions"] < 7

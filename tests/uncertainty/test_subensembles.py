@@ -30,7 +30,7 @@ def ensemble(seed: int = 0, members: int = 4, questions: int = QUESTIONS) -> tup
     return full[..., :CANDIDATES].copy(), full[..., CANDIDATES].copy(), answers
 
 
-def by_hand(probs: np.ndarray, rest: np.ndarray, answers: np.ndarray) -> dict[str, float]:
+def by_hand(probs: np.ndarray, rest: np.ndarray, answers: np.ndarray, bins: int = 10) -> dict[str, float]:
     """Everything of one group, by others' code."""
     full = np.concatenate([probs, rest[..., None]], axis=-1)
     mean = full.mean(axis=0)
@@ -43,7 +43,7 @@ def by_hand(probs: np.ndarray, rest: np.ndarray, answers: np.ndarray) -> dict[st
         "nll": log_loss(answers, mean, labels=range(CANDIDATES + 1)),
         "brier": brier_score_loss(answers, mean, labels=range(CANDIDATES + 1), scale_by_half=False),
         "ece": multiclass_calibration_error(
-            candidates, torch.tensor(answers), num_classes=CANDIDATES, n_bins=10
+            candidates, torch.tensor(answers), num_classes=CANDIDATES, n_bins=bins
         ).item(),
     } | {
         f"{name}/{which}": values[rows].mean()
@@ -84,12 +84,15 @@ def test_groups_are_disjoint_and_leave_over_what_fills_none():
             disjoint_groups(7, size)
 
 
-@pytest.mark.parametrize(("members", "size", "left"), [(4, 2, 0), (5, 2, 1), (4, 1, 0), (4, 4, 0)])
-def test_a_size_agrees_with_a_loop_over_its_groups(members, size, left):
+@pytest.mark.parametrize(
+    ("members", "size", "left", "bins"), [(4, 2, 0, 10), (5, 2, 1, 10), (4, 1, 0, 10), (4, 4, 0, 10), (4, 2, 0, 40)]
+)
+def test_a_size_agrees_with_a_loop_over_its_groups(members, size, left, bins):
     probs, rest, answers = ensemble(members=members)
-    found = next(row for row in subensembles(probs, rest, answers, [size], resamples=5) if row["size"] == size)
+    rows = subensembles(probs, rest, answers, [size], bins=bins, resamples=5)
+    found = next(row for row in rows if row["size"] == size)
     each = [
-        by_hand(probs[start : start + size], rest[start : start + size], answers)
+        by_hand(probs[start : start + size], rest[start : start + size], answers, bins)
         for start in range(0, members - left, size)
     ]
     assert (found["groups"], found["members_left_out"]) == (len(each), left)

@@ -27,6 +27,7 @@ from kvorum.errors import KvorumError
 from kvorum.predictions import Predictions
 from kvorum.run import Run
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, encode, load_task
+from kvorum.tasks.sample import limit as limited
 
 # Tokens in a pass, by kind of device, where none are asked for: what fills the caches, and what memory carries.
 TOKEN_BUDGET = {"cpu": 2304, "cuda": 8192}
@@ -251,4 +252,4 @@ def _questions_fitted(run: Run) -> frozenset[tuple[str, tuple[str, ...]]]:
     except KvorumError as error:
         log.warning("what the run was fitted on cannot be read again, so overlap with it goes unnoticed: %s", error)
         return frozenset()
-    return frozenset((q.question, q.choices) for q in task.train[: config.train_limit])
+    return frozenset((q.question, q.choices) for q in limited(task.train, config.train_limit, config.limit_to))

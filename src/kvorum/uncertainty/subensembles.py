@@ -80,7 +80,10 @@ def subensembles(
     voices = {
         size: [
             Voice.of_mean(
-                probs[group.start : group.stop][:, known], rest[group.start : group.stop][:, known], answers[known]
+                probs[group.start : group.stop][:, known],
+                rest[group.start : group.stop][:, known],
+                answers[known],
+                bins=bins,
             )
             for group in groups[size]
         ]
