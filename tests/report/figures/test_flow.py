@@ -13,7 +13,7 @@ from tests.report.conftest import HOSTILE_TASK
 
 from kvorum.report.analysis import Change, Studied, analyse
 from kvorum.report.evaluations import read_evaluations
-from kvorum.report.figures.flow import ORDER, apart, colour_of, draw_flow, flows, percent
+from kvorum.report.figures.flow import ORDER, apart, colour_of, draw_flow, flows
 from kvorum.report.figures.palette import LIGHT
 from kvorum.report.figures.sheet import SVG, inline
 from kvorum.uncertainty.plane import Cuts
@@ -180,7 +180,3 @@ def test_labels_are_moved_apart_and_those_with_room_stay(places):
     assert all(gap >= 0.165 - 1e-9 for gap in np.diff(moved))
     if all(gap >= 0.165 for gap in np.diff(places)):
         assert moved == pytest.approx(places)
-
-
-def test_percentages_do_not_round_something_to_nothing_or_to_all():
-    assert [percent(share) for share in (0.0, 0.001, 0.256, 0.999, 1.0)] == ["0%", "<1%", "26%", ">99%", "100%"]

@@ -12,7 +12,7 @@ from matplotlib.path import Path as Outline
 
 from kvorum.report.analysis import Studied
 from kvorum.report.figures.palette import LIGHT
-from kvorum.report.figures.sheet import Sheet
+from kvorum.report.figures.sheet import Sheet, percent
 from kvorum.uncertainty.retention import OUTCOMES, UNKNOWN
 
 ORDER = ("retained", "acquired", "forgotten", "never known")
@@ -204,13 +204,6 @@ def _draw_shares(sheet: Sheet, column: Column, left: float, top: float, side: st
     for name, place in zip(names, apart(middles, LINE), strict=True):
         words = name if column.epoch else AT_FIRST[name]
         sheet.text(left, top + place, f"{percent(column.share(name))} {words}", ha=side)
-
-
-def percent(share: float) -> str:
-    """A share in whole percent; none and all are said only of exactly none and all."""
-    if 0 < share < 0.005:
-        return "<1%"
-    return ">99%" if 0.995 <= share < 1 else f"{share:.0%}"
 
 
 def apart(places: Sequence[float], least: float) -> list[float]:

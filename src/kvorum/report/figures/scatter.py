@@ -13,7 +13,7 @@ from matplotlib.transforms import Affine2D
 from kvorum.report.analysis import Studied
 from kvorum.report.figures.histograms import Bins, Panel, bins_for, set_plane
 from kvorum.report.figures.palette import LIGHT
-from kvorum.report.figures.sheet import Sheet
+from kvorum.report.figures.sheet import Sheet, percent
 from kvorum.uncertainty.plane import QUADRANTS, Cuts
 
 LEFT, TOP, BOTTOM, RIGHT = 0.82, 0.5, 0.52, 0.15
@@ -142,14 +142,6 @@ def _draw_cuts(axes: Axes, cuts: Cuts) -> None:
 def _shares(studied: Studied) -> str:
     shares = [studied.shares[quadrant]["share"]["value"] for quadrant in QUADRANTS]
     return " · ".join(f"{percent(share or 0.0)} {quadrant}" for quadrant, share in zip(QUADRANTS, shares, strict=True))
-
-
-def percent(share: float) -> str:
-    """Whole percents; what is neither nothing nor all does not look so."""
-    words = f"{share:.0%}"
-    if share > 0 and words == "0%":
-        return "<1%"
-    return ">99%" if share < 1 and words == "100%" else words
 
 
 def _draw_key(sheet: Sheet, outcomes: set[str]) -> None:

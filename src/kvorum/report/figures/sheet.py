@@ -96,6 +96,14 @@ def printable(words: str, limit: int = 60) -> str:
     return words if len(words) <= limit else words[: limit - 1] + "…"
 
 
+def percent(share: float) -> str:
+    """A share in whole percent; what is neither nothing nor all does not look so."""
+    words = f"{share:.0%}"
+    if share > 0 and words == "0%":
+        return "<1%"
+    return ">99%" if share < 1 and words == "100%" else words
+
+
 def inline(svg: bytes, prefix: str) -> str:
     """SVG markup to stand in an HTML page.
 
