@@ -1,6 +1,6 @@
 """A report of 20 members, 11 epochs and 7,500 questions: how long it takes, how large it is, how quickly it answers.
 
-    python benchmarks/report_scale.py --members 20 --epochs 11 --json FILE
+    python benchmarks/report_scale.py --members 20 --epochs 11 --rounds 3 --json FILE
 
 The run is made of noise with the shape of a real one: members that begin alike, learn, drift apart, and grow too sure.
 Every report is written by a process of its own, whose peak memory is its resident memory's: first cold, with no number
@@ -15,7 +15,6 @@ Needs playwright and Chromium for the page, and says so where they are missing: 
 import argparse
 import json
 import os
-import platform
 import resource
 import shutil
 import statistics
@@ -59,9 +58,12 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         run = noise_run(Path(scratch) / "run", options.members, options.epochs)
-        found: dict[str, Any] = {"members": options.members, "epochs": options.epochs, "machine": _machine()}
-        forget(run)
-        found["report"] = {when: in_a_process(run) for when in ("cold", "warm")}
+        found: dict[str, Any] = {"machine": _machine(), "members": options.members, "epochs": options.epochs}
+        found["report"] = {"cold": [], "warm": []}
+        for _ in range(options.rounds):
+            forget(run)
+            for each in found["report"].values():
+                each.append(in_a_process(run))
         page = run / "report" / "index.html"
         found["page_mb"] = page.stat().st_size / 1e6
         found["browser"] = in_browser(page, options.chromium, options.opens, options.repeats)
@@ -181,26 +183,32 @@ def lines_of(found: dict[str, Any]) -> list[str]:
     """What was measured as a Markdown table."""
     lines = [f"{found['members']} members, {found['epochs']} epochs, 7,500 questions; {found['machine']}", ""]
     lines += ["| | least | median | worst | times |", "|---|---|---|---|---|"]
-    for when, of in found["report"].items():
-        lines.append(f"| report, {when}, s | {of['seconds']:.1f} | | | 1 |")
-        lines.append(f"| report, {when}, CPU s | {of['cpu_seconds']:.1f} | | | 1 |")
-        lines.append(f"| report, {when}, peak MB | {of['peak_mb']:,.0f} | | | 1 |")
-    lines.append(f"| page, MB | {found['page_mb']:.1f} | | | 1 |")
-    for what, values in (found["browser"] or {}).items():
-        least, middle, worst = min(values), statistics.median(values), max(values)
-        lines.append(f"| {what}, ms | {least:.0f} | {middle:.0f} | {worst:.0f} | {len(values)} |")
+    for when, rounds in found["report"].items():
+        for key, unit, digits in (("seconds", "s", 1), ("cpu_seconds", "CPU s", 1), ("peak_mb", "peak MB", 0)):
+            lines.append(_line(f"report, {when}, {unit}", [of[key] for of in rounds], digits))
+    lines.append(_line("page, MB", [found["page_mb"]], 1))
+    lines += [_line(f"{what}, ms", values, 0) for what, values in (found["browser"] or {}).items()]
     return lines
 
 
-def _machine() -> str:
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    return f"{os.cpu_count()} cores ({platform.machine()}), load {load:.1f} at the start"
+def _line(what: str, values: Sequence[float], digits: int) -> str:
+    shown = (f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+    return f"| {what} | {' | '.join(shown)} | {len(values)} |"
+
+
+def _machine() -> dict[str, Any]:
+    # Not at the top: writing a report needs no torch, and the processes that are measured import this file.
+    from measure import machine
+
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return machine() | {"load at the start": load}
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--members", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=11, help="the untouched model's included")
+    parser.add_argument("--rounds", type=int, default=3, help="times that the report is written, cold and warm")
     parser.add_argument("--opens", type=int, default=5, help="times the page is opened")
     parser.add_argument("--repeats", type=int, default=4, help="times that every search and sort is done")
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
