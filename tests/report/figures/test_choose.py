@@ -8,6 +8,7 @@ from kvorum.report.analysis import analyse
 from kvorum.report.figures.choose import chosen_epochs, draw_figures
 from kvorum.report.figures.palette import LIGHT
 from kvorum.report.figures.sheet import Sheet, inline, printable
+from kvorum.report.tables import Cell
 from kvorum.report.words import READING
 
 
@@ -159,8 +160,8 @@ def test_the_note_says_where_the_plane_is_cut(make_run):
     found = {figure.stem: figure.note for figure in draw_figures(analysis)}
     median = run.numbers(analysis.best, "facts_capitals")["mutual_information"]["all"]["median"]
     words = (
-        "Torn is what has an entropy above 0.25 nats (given); disputed, at any entropy, what has a mutual information "
-        f"above {median:.3g} nats (the median on facts_capitals at epoch {analysis.best})."
+        "Torn is what has an entropy above 0.250 nats (given); disputed, at any entropy, what has a mutual information "
+        f"above {Cell(value=median).text} nats (the median on facts_capitals at epoch {analysis.best})."
     )
     assert all(found[stem] == words for stem in ("figure-5", "figure-6", "figure-8"))
 

@@ -15,6 +15,7 @@ from kvorum.report.figures.movement import draw_movement
 from kvorum.report.figures.quadrants import draw_quadrants
 from kvorum.report.figures.scatter import draw_scatter
 from kvorum.report.figures.sheet import Sheet
+from kvorum.report.tables import Cell
 
 MOST_COLUMNS = 5
 """Epochs (or tasks) side by side; beyond, panels would be too small to read."""
@@ -216,9 +217,10 @@ def _panel(evaluation: Evaluation, chosen: np.ndarray) -> Panel:
 def _cuts(analysis: Analysis) -> str:
     """Where the plane is cut, in words."""
     cuts = analysis.cuts
+    entropy, information = (Cell(value=cut).text for cut in (cuts.entropy, cuts.mutual_information))
     return (
-        f"Torn is what has an entropy above {cuts.entropy:.3g} nats ({cuts.entropy_from}); disputed, at any entropy, "
-        f"what has a mutual information above {cuts.mutual_information:.3g} nats ({cuts.mutual_information_from})."
+        f"Torn is what has an entropy above {entropy} nats ({cuts.entropy_from}); disputed, at any entropy, "
+        f"what has a mutual information above {information} nats ({cuts.mutual_information_from})."
     )
 
 
