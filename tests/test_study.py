@@ -22,12 +22,15 @@ SETTINGS = {
     "evaluate_limit": 12,
     "limit_to": "random",
 }
-RUNS = {"product": None, "none": {"prior": "none", "members": 3}}
+RUNS = {"product": None, "none": {"prior": "none", "members": 3}, "untouched": {"members": 1, "epochs": 0}}
+SHOWN = {"compare": [["product", "none"]], "report": {"mark": [0, 1], "sizes": [1, 2], "cut_epoch": 1}}
+"""Marks, sizes and a cut that the first run has, and the last has not."""
 
 
 def written(folder: Path, **changes: object) -> Path:
     file = folder / "study.yaml"
-    content = {"out": str(folder / "study"), "settings": SETTINGS, "runs": RUNS} | changes
+    shown = {} if "runs" in changes else SHOWN
+    content = {"out": str(folder / "study"), "settings": SETTINGS, "runs": RUNS} | shown | changes
     file.write_text(yaml.safe_dump(content, sort_keys=False))
     return file
 
@@ -44,7 +47,7 @@ def done(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 def test_one_command_fits_compares_and_writes_one_page_and_each_runs_own(done: tuple[Path, Path]) -> None:
     file, page = done
     study = Study.read(file)
-    for name, members in (("product", 2), ("none", 3)):
+    for name, members in (("product", 2), ("none", 3), ("untouched", 1)):
         run = study.done(name)
         assert run is not None and run.config.members == members
         assert (run.report_folder / "index.html").is_file()
@@ -77,7 +80,7 @@ def test_what_is_done_is_skipped_and_not_touched(
     before = [each.stat().st_mtime_ns for each in files]
     cli.main(["study", str(file), "--json"])
     said = capsys.readouterr()
-    assert said.err.count("done already") == 2
+    assert said.err.count("done already") == 3
     assert json.loads(said.out)["report"] == str(page)
     assert files and [each.stat().st_mtime_ns for each in files] == before
 
@@ -128,6 +131,9 @@ def test_a_dry_run_says_what_is_left_and_writes_nothing(
         ({"compare": [["product"]]}, "a comparison needs two runs"),
         ({"report": {"marks": [1]}}, "report.*marks"),
         ({"report": {"mi_cut": -1}}, "mi_cut is -1"),
+        ({"report": {"mark": [0, 2]}}, "report names epoch 2, but product has epochs 0 to 1"),
+        ({"report": {"cut_epoch": 9}}, "report names epoch 9, but product has epochs 0 to 1"),
+        ({"report": {"sizes": [1, 3]}}, "report names a size of 3, but product has 2 members"),
     ],
 )
 def test_a_mistake_in_any_run_is_named_before_anything_is_fitted(tmp_path: Path, changes: dict, says: str) -> None:

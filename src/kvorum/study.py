@@ -75,6 +75,7 @@ class Study:
         self.config = config
         self.path = Path(config.out)
         self.fits = {name: self._fit_config(name, own, where) for name, own in config.runs.items()}
+        self._refuse_what_the_report_cannot_show(where)
 
     @classmethod
     def read(cls, path: str | Path, *, out: str | None = None) -> "Study":
@@ -99,6 +100,17 @@ class Study:
         if "out" in settings:
             raise KvorumError(f"{where}, run '{name}': 'out' is the study's, not a run's")
         return fit_config(settings | {"out": str(self.path / name)}, where=f"{where}, run '{name}'")
+
+    def _refuse_what_the_report_cannot_show(self, where: str) -> None:
+        """Now, not when hours of fitting are over; the first run must have what is asked for."""
+        report = self.config.report
+        name, fit = next(iter(self.fits.items()))
+        for epoch in (*report.mark, *(() if report.cut_epoch is None else (report.cut_epoch,))):
+            if not 0 <= epoch <= fit.epochs:
+                raise KvorumError(f"{where}: report names epoch {epoch}, but {name} has epochs 0 to {fit.epochs}")
+        for size in report.sizes:
+            if size > fit.members:
+                raise KvorumError(f"{where}: report names a size of {size}, but {name} has {fit.members} members")
 
     def done(self, name: str) -> Run | None:
         """The run, if it is there with these settings and questions, all its epochs and all its scores."""
@@ -157,11 +169,13 @@ class Study:
         return write_study(runs, self.path / "report", comparisons=self.config.comparisons, options=self.config.report)
 
     def _options_for(self, run: Run) -> StudyOptions:
-        """The study's options, as far as they fit a run of fewer epochs."""
+        """The study's options, as far as they fit a run of fewer epochs or members."""
         report = self.config.report
-        marks = tuple(epoch for epoch in report.mark if epoch in run.epochs)
         return dataclasses.replace(
-            report, mark=marks, cut_epoch=report.cut_epoch if report.cut_epoch in run.epochs else None
+            report,
+            mark=tuple(epoch for epoch in report.mark if epoch in run.epochs),
+            sizes=tuple(size for size in report.sizes if size <= run.config.members),
+            cut_epoch=report.cut_epoch if report.cut_epoch in run.epochs else None,
         )
 
 

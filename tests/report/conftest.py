@@ -78,7 +78,10 @@ TASKS = {
 
 def make(folder: Path, tasks: dict[str, dict], epochs: Iterable[int] = range(4), fitted: str = "facts_capitals") -> Run:
     epochs = list(epochs)
-    config = FitConfig(model="smollm2-135m", task=fitted, evaluate=tuple(tasks) or (fitted,), epochs=max(epochs))
+    members = max((len(list(settings.get("members", range(5)))) for settings in tasks.values()), default=5)
+    config = FitConfig(
+        model="smollm2-135m", task=fitted, evaluate=tuple(tasks) or (fitted,), epochs=max(epochs), members=members
+    )
     facts = {
         "task": fitted,
         "evaluation_tasks": list(tasks),

@@ -57,6 +57,12 @@ def test_choices_that_mean_nothing_are_refused(options: dict, says: str) -> None
         StudyOptions(**options)
 
 
+def test_a_size_above_all_members_is_refused(run: Run) -> None:
+    assert analyse(run, StudyOptions(sizes=(5,))).sizes == (5,)
+    with pytest.raises(KvorumError, match="has 5 members; there is no sub-ensemble of 6"):
+        analyse(run, StudyOptions(sizes=(1, 6)))
+
+
 def test_an_epoch_without_scores_cannot_be_marked(run: Run) -> None:
     with pytest.raises(KvorumError, match="no scores at epoch 7; scored are 0, 1, 2, 3"):
         analyse(run, StudyOptions(mark=(1, 7)))

@@ -189,7 +189,7 @@ class Analysis:
 def analyse(run: Run, options: StudyOptions | None = None) -> Analysis:
     """The study of a run; each part is computed when it is first asked for.
 
-    Raises `KvorumError` for an epoch to mark or to cut at that is not scored.
+    Raises `KvorumError` for an epoch to mark or to cut at that is not scored, and for a size above all members.
     """
     options = options or StudyOptions()
     tasks = by_task(read_evaluations(run))
@@ -197,6 +197,10 @@ def analyse(run: Run, options: StudyOptions | None = None) -> Analysis:
     named = [*options.mark, *([] if options.cut_epoch is None else [options.cut_epoch])]
     if missing := [epoch for epoch in named if epoch not in epochs]:
         raise KvorumError(f"{run.path} has no scores at epoch {missing[0]}; scored are {', '.join(map(str, epochs))}")
+    if options.sizes and max(options.sizes) > run.config.members:
+        raise KvorumError(
+            f"{run.path} has {run.config.members} members; there is no sub-ensemble of {max(options.sizes)}"
+        )
     best = best_epoch(tasks[0]) if tasks else None
     last = epochs[-1] if epochs else None
     marks = options.mark or tuple(epoch for epoch in (best, last) if epoch is not None)
