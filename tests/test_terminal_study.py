@@ -9,6 +9,7 @@ from rich.console import Console
 
 from kvorum import KvorumError, Run
 from kvorum.report.analysis import Analysis, analyse
+from kvorum.report.findings import findings
 from kvorum.terminal_study import question_list, question_table, study_dict, study_tables
 from tests.report.conftest import make
 
@@ -52,6 +53,16 @@ def test_the_tables_show_the_counts_and_where_the_plane_is_cut(analysis: Analysi
     assert change is not None
     shares = [f"{of['share']['value']:.3f}" for of in change.outcomes.values() if of["share"]["value"] >= 0.1]
     assert shares and all(share in text for share in shares)
+
+
+def test_each_finding_stands_in_the_table_and_in_json_with_its_verdict(analysis: Analysis) -> None:
+    found = findings(analysis)
+    assert [one["claim"] for one in study_dict(analysis)["findings"]] == [one.claim for one in found]
+    lines = [line for line in printed(analysis).splitlines() if any(line.startswith(one.claim[:20]) for one in found)]
+    assert len(lines) == len(found) > 0
+    for line, one in zip(lines, found, strict=True):
+        assert one.verdict in line[36:52]
+    assert {one["verdict"] for one in study_dict(analysis)["findings"]} == {one.verdict for one in found}
 
 
 @pytest.mark.parametrize("outcome", ["retained", "forgotten", "acquired", "never-known", None])

@@ -1,5 +1,6 @@
 """The study of a run for a terminal and as plain values for JSON, and the questions behind its numbers."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,11 +10,13 @@ from rich.text import Text
 
 from kvorum.errors import KvorumError, nearest
 from kvorum.report.analysis import Analysis, Studied
+from kvorum.report.findings import Finding, Verdict, findings
 from kvorum.report.tables import Cell
 from kvorum.uncertainty.plane import QUADRANTS
 from kvorum.uncertainty.retention import OUTCOMES
 
 ASKED_OUTCOMES = {name.replace(" ", "-"): name for name in OUTCOMES}
+VERDICT_STYLES: dict[Verdict, str] = {"seen": "green", "partly": "yellow", "not seen": "red", "not testable": "dim"}
 
 
 def study_dict(analysis: Analysis) -> dict[str, Any]:
@@ -32,6 +35,7 @@ def study_dict(analysis: Analysis) -> dict[str, Any]:
             "mutual_information_from": cuts.mutual_information_from,
         },
         "warnings": analysis.warnings,
+        "findings": [dataclasses.asdict(finding) for finding in findings(analysis)],
         "tasks": {task[0].task: {str(one.epoch): _studied_dict(one) for one in task} for task in analysis.tasks},
     }
 
@@ -55,6 +59,9 @@ def study_tables(analysis: Analysis) -> Iterator[Table | Text]:
         return
     for warning in analysis.warnings:
         yield Text(warning, style="yellow")
+    if found := findings(analysis):
+        yield _findings(found)
+        yield Text()
     cuts = analysis.cuts
     yield Text(
         f"confident, torn, disputed: entropy is cut at {cuts.entropy:.4g} nats ({cuts.entropy_from}), mutual "
@@ -71,6 +78,15 @@ def study_tables(analysis: Analysis) -> Iterator[Table | Text]:
             yield _movement(marked)
         if any(one.diversity for one in task):
             yield _diversity(task)
+
+
+def _findings(found: Sequence[Finding]) -> Table:
+    table = Table(title="What the paper found, and what this run shows", title_justify="left", box=None, pad_edge=False)
+    for heading in ("claim", "this run", "by what"):
+        table.add_column(heading, max_width=36 if heading == "claim" else None)
+    for finding in found:
+        table.add_row(finding.claim, Text(finding.verdict, style=VERDICT_STYLES[finding.verdict]), finding.evidence)
+    return table
 
 
 def _subensembles(marked: Sequence[Studied]) -> Table:
