@@ -79,6 +79,34 @@ def test_what_holds_is_seen_with_the_numbers_of_the_study(overfitted: Run) -> No
     assert verdict(found, "evolve differently").verdict == "seen"
 
 
+def drifting(epoch: int, shared: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """From epoch 1 to 2 all together learn on, while each member alone has begun to lose."""
+    right = np.array([0.35, 0, 0, 0]) * min(epoch, 2)
+    return shared + right + own * (0.3 + 0.7 * (epoch - 1))
+
+
+def hovering(epoch: int, shared: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The same on six questions alone, which is too little to tell; at epoch 3 all are worse."""
+    few = (np.arange(QUESTIONS) < 6)[:, None] * (epoch == 2)
+    right = np.array([1.0, 0, 0, 0]) * (0.35 * few - 2.0 * (epoch > 2))
+    return shared + right + own * (0.5 + 0.9 * few)
+
+
+@pytest.mark.parametrize(("logits", "says"), [(drifting, "seen"), (hovering, "partly")])
+def test_an_ensemble_overfits_later_where_its_members_have_clearly_begun_to(
+    tmp_path: Path, logits: Logits, says: str
+) -> None:
+    run = made_run(tmp_path / "run", {"inside": logits}, members=10)
+    found = verdict(findings(analyse(run)), "later")
+    of = {epoch: run.predictions(epoch, "inside") for epoch in (1, 2, 3)}
+    alone = {epoch: -np.log(each.probs[:, :, 0]).mean() for epoch, each in of.items()}
+    assert min(alone, key=lambda epoch: alone[epoch]) == 1
+    assert min(of, key=lambda epoch: of[epoch].nll()) == 2
+    assert found.verdict == says
+    assert f"NLL {alone[2] - alone[1]:+.3f} (" in found.evidence
+    assert f"alone, {of[2].nll() - of[1].nll():+.3f} (" in found.evidence
+
+
 def test_torn_questions_that_kept_the_prior_are_seen_to(overfitted: Run) -> None:
     found = verdict(findings(analyse(overfitted)), "stay torn")
     # The quadrants' cuts come from `inside`, where nearly nothing stays torn; `kept` alone can speak.

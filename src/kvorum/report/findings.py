@@ -16,6 +16,7 @@ from kvorum.report.tables import Cell
 from kvorum.uncertainty.bootstrap import Interval, bootstrap, resampled_means
 from kvorum.uncertainty.paired import paired_differences
 from kvorum.uncertainty.plane import QUADRANTS
+from kvorum.uncertainty.scores import nll
 
 Verdict = Literal["seen", "partly", "not seen", "not testable"]
 MOST_OF_IT = 0.8
@@ -59,14 +60,22 @@ def few_members_suffice(analysis: Analysis) -> Finding:
 
 
 def ensembles_overfit_later(analysis: Analysis) -> Finding:
-    """Seen where the ensemble's best epoch by NLL comes after that of its members, each alone, on average."""
+    """Seen where the ensemble's best epoch by NLL comes after that of its members, each alone, on average, and between
+    the two a member alone loses, beyond the interval; partly where it loses within it."""
     claim = "Ensembles overfit later than single members"
     if found := _no_overfitting(analysis, claim):
         return found
-    task, best = analysis.tasks[0], analysis.best
-    best_alone = _best_alone(task)
-    evidence = f"{task[0].task}: best NLL at epoch {best} together, at epoch {best_alone} alone"
-    return Finding(claim=claim, verdict="seen" if best and best > best_alone else "not seen", evidence=evidence)
+    task, together = analysis.tasks[0], analysis.best
+    alone = _best_alone(task)
+    evidence = f"{task[0].task}: best NLL at epoch {together} together, at epoch {alone} alone"
+    if together is None or together <= alone:
+        return Finding(claim=claim, verdict="not seen", evidence=evidence)
+    before, after = (next(one for one in task if one.epoch == epoch) for epoch in (alone, together))
+    if before.evaluation.keys != after.evaluation.keys:
+        return Finding(claim=claim, verdict="partly", evidence=f"{evidence}, on other questions")
+    rise = _rise_in_nll(before, after)
+    words = f"from epoch {alone} to {together} NLL {_signed(rise['alone'])} alone, {_signed(rise['together'])} together"
+    return Finding(claim=claim, verdict="seen" if _above(rise["alone"]) else "partly", evidence=f"{evidence}; {words}")
 
 
 def ensembles_overfit_less(analysis: Analysis) -> Finding:
@@ -212,6 +221,24 @@ def _information_ratio(
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(right > 0, wrong / right, np.nan)
+
+
+def _rise_in_nll(before: Studied, after: Studied) -> dict[str, Interval]:
+    """Of a member alone, on average, and of all together, between two epochs on the same questions."""
+    rises = []
+    for whose in (lambda of: of.probs, lambda of: of.mean[None]):
+        of_each = []
+        for one in (before, after):
+            of = one.evaluation.predictions
+            of_each.append(nll(whose(of)[:, of.labelled], of.answers[of.labelled]).mean(axis=0))
+        rises.append(of_each[1] - of_each[0])
+    values = np.stack(rises, axis=1)
+
+    def statistics(counts: Float64[np.ndarray, "resample example"]) -> Mapping[str, Float64[np.ndarray, "resample"]]:
+        means = resampled_means(values, counts)
+        return {"alone": means[:, 0], "together": means[:, 1]}
+
+    return bootstrap(statistics, [len(values)])
 
 
 def _share_of(place: int) -> Statistic:
