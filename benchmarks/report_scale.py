@@ -144,8 +144,8 @@ def _write(run: Path) -> dict[str, float]:
     }
 
 
-def in_browser(page: Path, chromium: str | None, opens: int, repeats: int) -> dict[str, list[float]] | None:
-    """Milliseconds of opening the page, of searches and of sorts; None where there is no browser."""
+def in_browser(page: Path, chromium: str | None, opens: int, repeats: int) -> dict[str, Any] | None:
+    """Milliseconds of opening the page, of searches and of sorts, and the browser; None where there is none."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -154,7 +154,7 @@ def in_browser(page: Path, chromium: str | None, opens: int, repeats: int) -> di
     if chromium is None:
         print("the page is not timed: no Chromium found; name one by --chromium", file=sys.stderr)
         return None
-    found: dict[str, list[float]] = {"open": [], "search": [], "sort": []}
+    found: dict[str, Any] = {"open": [], "search": [], "sort": []}
     with sync_playwright() as playwright:
         for last in [False] * (opens - 1) + [True]:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
@@ -175,6 +175,7 @@ def in_browser(page: Path, chromium: str | None, opens: int, repeats: int) -> di
                     for key in SORTS:
                         change = {"id": "pick-sort", "event": "change", "value": key}
                         found["sort"].append(tab.evaluate(FRAME, change))
+            found["browser"] = f"Chromium {browser.version}"
             browser.close()
     return found
 
@@ -187,7 +188,8 @@ def lines_of(found: dict[str, Any]) -> list[str]:
         for key, unit, digits in (("seconds", "s", 1), ("cpu_seconds", "CPU s", 1), ("peak_mb", "peak MB", 0)):
             lines.append(_line(f"report, {when}, {unit}", [of[key] for of in rounds], digits))
     lines.append(_line("page, MB", [found["page_mb"]], 1))
-    lines += [_line(f"{what}, ms", values, 0) for what, values in (found["browser"] or {}).items()]
+    timed = found["browser"] or {}
+    lines += [_line(f"{what}, ms", timed[what], 0) for what in ("open", "search", "sort") if what in timed]
     return lines
 
 
