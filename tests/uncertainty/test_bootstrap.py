@@ -52,6 +52,12 @@ def test_a_reflected_interval_covers_a_truth_that_its_statistic_always_overshoot
     assert held["reflected"] > 150
 
 
+def test_a_lower_level_gives_a_narrower_interval_of_just_that_share():
+    values = np.random.default_rng(4).normal(size=1000)
+    whole, half = (interval_of_the_mean(values, resamples=4000, level=level) for level in (0.95, 0.5))
+    assert (half["high"] - half["low"]) / (whole["high"] - whole["low"]) == pytest.approx(0.6745 / 1.96, rel=0.06)
+
+
 def test_a_seed_gives_the_same_interval_again_and_another_seed_another():
     values = np.random.default_rng(0).random(50)
     first, again, other = (interval_of_the_mean(values, seed=seed) for seed in (3, 3, 4))

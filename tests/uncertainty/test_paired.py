@@ -96,6 +96,26 @@ def test_95_of_100_intervals_hold_no_difference_where_there_is_none():
     assert min(held.values()) >= 85
 
 
+def test_the_interval_of_a_difference_in_calibration_holds_it_where_one_side_is_better_calibrated():
+    """Percentiles as they are would hold it in one of three: a small error is biased upward more than a large one."""
+    held, questions = 0, 1200
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        sure = rng.uniform(0.5, 1, questions)
+        sides = []
+        for lie in (0.125, 0.0):
+            # Right as often as it says, less the lie: a true calibration error of just that.
+            right = rng.random(questions) < sure - lie
+            top = np.stack([sure, 1 - sure], axis=1)
+            sides.append(np.where(right[:, None], top, top[:, ::-1]))
+        first, second = (SimpleNamespace(probs=side[None], rest=np.zeros((1, questions))) for side in sides)
+        found = paired_differences(first, second, np.zeros(questions, np.int64), resamples=200, seed=seed)["ece"]
+        held += found["low"] <= -0.125 <= found["high"]
+        assert found["low"] <= found["value"] <= found["high"]
+    # Four standard errors of 60 draws below 0.9.
+    assert held >= 45
+
+
 def test_unknown_answers_count_in_the_entropies_alone():
     first, second, answers = pair()
     known = np.arange(QUESTIONS) % 3 > 0

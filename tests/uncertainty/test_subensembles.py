@@ -237,3 +237,26 @@ def test_no_question_is_a_table_of_nones():
     rows = subensembles(np.zeros((2, 0, 3)), np.zeros((2, 0)), np.zeros(0, np.int64), resamples=5)
     assert [row["mutual_information"]["all"]["value"] for row in rows] == [None, None]
     json.dumps(rows, allow_nan=False)
+
+
+def test_members_left_over_weigh_on_no_gain():
+    """An eleventh member that knows nothing is in no group of five: what five gain and keep is as without it."""
+    probs, rest, answers = ensemble(members=11)
+    probs[10], rest[10] = np.roll(probs[10], 1, axis=-1), rest[10]
+    with_it = next(row for row in subensembles(probs, rest, answers, [5], resamples=50) if row["size"] == 5)
+    without = next(row for row in subensembles(probs[:10], rest[:10], answers, [5], resamples=50) if row["size"] == 5)
+    assert with_it["members_left_out"] == 1
+    assert with_it["gain"] == without["gain"] and with_it["kept"] == without["kept"]
+    assert with_it["kept"]["nll"]["value"] < 1
+
+
+def test_the_share_kept_of_a_calibration_gain_has_no_interval():
+    rng = np.random.default_rng(0)
+    answers = rng.integers(0, 4, 400)
+    logits = 4 * rng.normal(size=(10, 400, 4)) + 1.5 * np.eye(4)[answers]
+    probs = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    row = next(row for row in subensembles(probs, np.zeros((10, 400)), answers, [5]) if row["size"] == 5)
+    kept = row["kept"]["ece"]
+    whole = next(row for row in subensembles(probs, np.zeros((10, 400)), answers) if row["size"] == 10)
+    assert kept["value"] == pytest.approx(row["gain"]["ece"]["value"] / whole["gain"]["ece"]["value"])
+    assert kept["low"] is None and kept["high"] is None

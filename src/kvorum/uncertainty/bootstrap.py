@@ -44,23 +44,31 @@ def bootstrap(
     resamples: int = 1000,
     seed: int = 0,
     reflected: Collection[str] = (),
+    least: float = 0.0,
+    level: float = LEVEL,
 ) -> dict[str, Interval]:
-    """The value of each statistic with its 95% percentile interval.
+    """The value of each statistic with its percentile interval, which holds the true one in 95% of cases.
 
     `strata` are the sizes of the groups of questions that are resampled each for itself, laid end to end in the counts:
     one number for one task. Resamples in which a statistic is nan (no wrong answer among them) are left out of its
     interval. The same seed gives the same intervals.
 
     A sum of absolute errors, as the calibration error is, comes out too high, and higher still in a resample: for the
-    `reflected` statistics, none below 0, the percentiles are mirrored at the value, which takes that bias back (the
-    "basic" bootstrap interval; Davison and Hinkley, "Bootstrap methods and their application", 1997, section 5.2).
+    `reflected` statistics, none below `least`, the percentiles are mirrored at the value, which takes that bias back
+    (the "basic" bootstrap interval; Davison and Hinkley, "Bootstrap methods and their application", 1997, section 5.2).
+    A difference of two such sums needs it too, since the bias is the larger the smaller the sum.
     """
     if resamples < 1:
         raise KvorumError(f"resamples is {resamples}; expected 1 or more")
     values = statistics(np.ones((1, sum(strata))))
     chunks = [statistics(counts) for counts in resampled_counts(strata, resamples=resamples, seed=seed)]
     return {
-        name: _interval(float(value[0]), np.concatenate([chunk[name] for chunk in chunks]), name in reflected)
+        name: _interval(
+            float(value[0]),
+            np.concatenate([chunk[name] for chunk in chunks]),
+            level=level,
+            least=least if name in reflected else None,
+        )
         for name, value in values.items()
     }
 
@@ -109,12 +117,15 @@ def _draw(rows: int, size: int, generator: np.random.Generator) -> Counts:
     return counts
 
 
-def _interval(value: float, resampled: Float64[np.ndarray, "resample"], reflected: bool) -> Interval:
+def _interval(
+    value: float, resampled: Float64[np.ndarray, "resample"], *, level: float, least: float | None
+) -> Interval:
+    """`least` is that of a statistic whose percentiles are to be mirrored; None for one where they are not."""
     defined = resampled[~np.isnan(resampled)]
     if np.isnan(value) or not len(defined):
         return Interval(value=None if np.isnan(value) else value, low=None, high=None)
-    tail = (1 - LEVEL) / 2
+    tail = (1 - level) / 2
     low, high = (float(bound) for bound in np.quantile(defined, [tail, 1 - tail]))
-    if reflected:
-        low, high = min(value, max(0.0, 2 * value - high)), max(value, 2 * value - low)
+    if least is not None:
+        low, high = min(value, max(least, 2 * value - high)), max(value, 2 * value - low)
     return Interval(value=value, low=low, high=high)

@@ -13,7 +13,7 @@ from kvorum.uncertainty.bootstrap import Interval, bootstrap, resampled_means
 from kvorum.uncertainty.entropy import expected_entropy, mutual_information, predictive_entropy
 from kvorum.uncertainty.ranking import resampled_auroc
 from kvorum.uncertainty.summary import Answered
-from kvorum.uncertainty.voice import METRICS, Voice, resampled_scores
+from kvorum.uncertainty.voice import CALIBRATION, METRICS, Voice, resampled_scores
 
 UNCERTAINTIES = {
     "predictive_entropy": predictive_entropy,
@@ -50,7 +50,7 @@ def paired_differences(
         before, after = (_of_side(voice, uncertainties, known, counts) for voice, uncertainties in sides)
         return {name: after[name] - before[name] for name in DIFFERENCES}
 
-    return bootstrap(statistics, [len(answers)], resamples=resamples, seed=seed)
+    return bootstrap(statistics, [len(answers)], resamples=resamples, seed=seed, reflected=CALIBRATION, least=-np.inf)
 
 
 def _of_side(

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from kvorum.errors import KvorumError
-from kvorum.uncertainty.bootstrap import bootstrap
+from kvorum.uncertainty.bootstrap import Interval, bootstrap
 from kvorum.uncertainty.entropy import RESOLUTION, mutual_information, predictive_entropy
-from kvorum.uncertainty.voice import Voice, resampled_scores
+from kvorum.uncertainty.voice import CALIBRATION, Voice, resampled_scores
 
 SIZES = (1, 5, 10, 20)
 METRICS = ("accuracy", "nll", "brier", "ece")
@@ -69,67 +69,70 @@ def subensembles(
     """For each size, ascending: metrics and uncertainties averaged over its groups, and what it gains over one member.
 
     `gain` of a metric is how much better it is than a single member's, positive = better, and `kept` the share of the
-    whole ensemble's gain that this is (1 = all of it), both with 95% intervals by bootstrap over questions. `kept` is
-    None where the whole ensemble's gain is not clearly above 0: there is nothing to keep. Entropies, over all questions
-    and over the right and the wrong answers of each group, and NLL are in nats. Sizes above the number of members are
-    left out.
+    whole ensemble's gain that this is (1 = all of it), both with 95% intervals by bootstrap over questions, but for
+    `kept` of the calibration error, a ratio of biased numbers, which has none. Where members are left over, both are
+    of those in the groups alone. `kept` is None where the whole ensemble's gain is not clearly above 0: there is
+    nothing to keep. Entropies, over all questions and over the right and the wrong answers of each group, and NLL are
+    in nats. Sizes above the number of members are left out.
     """
     sizes = sorted({size for size in (sizes or default_sizes(len(probs))) if size <= len(probs)} | {1, len(probs)})
     known = answers >= 0
     groups = {size: disjoint_groups(len(probs), size) for size in sizes}
+    # All members, but for those that fill no group of a size.
+    taken = {size: range(size * len(groups[size])) for size in sizes}
     voices = {
-        size: [
-            Voice.of_mean(
-                probs[group.start : group.stop][:, known],
-                rest[group.start : group.stop][:, known],
-                answers[known],
-                bins=bins,
-            )
-            for group in groups[size]
-        ]
-        for size in sizes
+        group: Voice.of_mean(
+            probs[group.start : group.stop][:, known],
+            rest[group.start : group.stop][:, known],
+            answers[known],
+            bins=bins,
+        )
+        for group in dict.fromkeys([*(group for of in groups.values() for group in of), *taken.values()])
     }
-
-    def mean_over_groups(counts: Float64[np.ndarray, "resample example"]) -> dict[tuple[int, str], np.ndarray]:
-        scores = resampled_scores([voice for size in sizes for voice in voices[size]], counts, METRICS)
-        ends = np.cumsum([len(voices[size]) for size in sizes])[:-1]
-        return {
-            (size, metric): each.mean(axis=0)
-            for metric in METRICS
-            for size, each in zip(sizes, np.split(scores[metric], ends), strict=True)
-        }
+    places = {group: place for place, group in enumerate(voices)}
 
     def gains(counts: Float64[np.ndarray, "resample example"]) -> dict[str, Float64[np.ndarray, "resample"]]:
-        means = mean_over_groups(counts)
+        scores = resampled_scores(list(voices.values()), counts, METRICS)
 
-        def gain(size: int, metric: str) -> Float64[np.ndarray, "resample"]:
-            gained = SIGNS[metric] * (means[size, metric] - means[1, metric])
+        def gain(of: Sequence[range], metric: str) -> Float64[np.ndarray, "resample"]:
+            """Over the same members, each alone."""
+            alone = [range(member, member + 1) for group in of for member in group]
+            means = [scores[metric][[places[group] for group in some]].mean(axis=0) for some in (of, alone)]
+            gained = SIGNS[metric] * (means[0] - means[1])
             # Members that agree leave rounding errors, which are no gain to keep a share of.
             return np.where(np.abs(gained) <= RESOLUTION, 0.0, gained)
 
         found = {}
         for metric in METRICS:
-            whole = gain(len(probs), metric)
             for size in sizes:
-                found[f"gain/{size}/{metric}"] = gained = gain(size, metric)
+                found[f"gain/{size}/{metric}"] = gained = gain(groups[size], metric)
+                found[f"whole/{size}/{metric}"] = whole = gain([taken[size]], metric)
                 found[f"kept/{size}/{metric}"] = gained / np.where(whole == 0, np.nan, whole)
         return found
 
-    found = bootstrap(gains, [int(known.sum())], resamples=resamples, seed=seed)
-    clear = {metric: (found[f"gain/{len(probs)}/{metric}"]["low"] or 0.0) > 0 for metric in METRICS}
+    biased = [f"{what}/{size}/{metric}" for what in ("gain", "whole") for size in sizes for metric in CALIBRATION]
+    found = bootstrap(gains, [int(known.sum())], resamples=resamples, seed=seed, reflected=biased, least=-np.inf)
+
+    def kept(size: int, metric: str) -> Interval | None:
+        if (found[f"whole/{size}/{metric}"]["low"] or 0.0) <= 0:
+            return None
+        share = found[f"kept/{size}/{metric}"]
+        return Interval(value=share["value"], low=None, high=None) if metric in CALIBRATION else share
+
     once = np.ones((1, int(known.sum())))
     rows = []
     for size in sizes:
-        scored = resampled_scores(voices[size], once, METRICS)
+        of_size = [voices[group] for group in groups[size]]
+        scored = resampled_scores(of_size, once, METRICS)
         rows.append(
             {
                 "size": size,
                 "groups": len(groups[size]),
-                "members_left_out": len(probs) - size * len(groups[size]),
+                "members_left_out": len(probs) - len(taken[size]),
                 **{metric: _spread(scored[metric][:, 0]) for metric in METRICS},
-                **_uncertainties(probs, rest, known, groups[size], voices[size]),
+                **_uncertainties(probs, rest, known, groups[size], of_size),
                 "gain": {metric: found[f"gain/{size}/{metric}"] for metric in METRICS},
-                "kept": {metric: found[f"kept/{size}/{metric}"] if clear[metric] else None for metric in METRICS},
+                "kept": {metric: kept(size, metric) for metric in METRICS},
             }
         )
     return rows

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64, Int
 from kvorum.uncertainty.bootstrap import Interval, bootstrap, resampled_means
 from kvorum.uncertainty.entropy import expected_entropy, mutual_information, predictive_entropy
 from kvorum.uncertainty.ranking import resampled_auroc
-from kvorum.uncertainty.voice import METRICS, Voice, resampled_scores
+from kvorum.uncertainty.voice import CALIBRATION, METRICS, Voice, resampled_scores
 
 RANKING = {"predictive_entropy": predictive_entropy, "mutual_information": mutual_information}
 
@@ -68,7 +68,7 @@ def summarize(
             found[f"wrong/{name}"] = resampled_auroc(score, ~ensemble.correct, counts[:, labelled])
         return found
 
-    calibration = [f"{whose}/{metric}" for whose in ("ensemble", "members") for metric in ("ece", "ece_mass")]
+    calibration = [f"{whose}/{metric}" for whose in ("ensemble", "members") for metric in CALIBRATION]
     found = bootstrap(statistics, [len(answers)], resamples=resamples, seed=seed, reflected=calibration)
     alone = resampled_scores(voices, np.ones((1, int(labelled.sum()))))
     return {

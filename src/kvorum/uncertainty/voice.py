@@ -11,6 +11,8 @@ from kvorum.uncertainty.calibration import confidence, gaps_of_equal_width, resa
 from kvorum.uncertainty.scores import brier, correct, nll
 
 METRICS = ("accuracy", "nll", "brier", "ece", "ece_mass")
+CALIBRATION = ("ece", "ece_mass")
+"""Those whose bootstrap is biased upward."""
 MEANS = ("accuracy", "nll", "brier")
 """Those that are means over questions."""
 
