@@ -1,7 +1,8 @@
 """The seam: what an ensemble answered, as numpy arrays and as a Parquet file. Torch ends here."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -115,6 +116,10 @@ class Predictions:
         confidence = uncertainty.confidence(self.mean)
         return uncertainty.ece(confidence[self.labelled], self.correct[self.labelled], bins=bins, scheme=scheme)
 
+    def questions_digest(self) -> str:
+        """What tells these questions, in this order, from others: SHA-256 of ids, questions, choices and answers."""
+        return questions_digest(zip(self.ids, self.questions, self.choices, self.answers.tolist(), strict=True))
+
     def select(
         self,
         *,
@@ -169,6 +174,14 @@ class Predictions:
             return cls(**_fields(_read(path)))
         except KvorumError as error:
             raise KvorumError(f"{path}: {error}") from error
+
+
+def questions_digest(rows: Iterable[tuple[str, str, tuple[str, ...], int]]) -> str:
+    """SHA-256 of the id, question, choices and answer (-1 where unknown) of each row."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, ensure_ascii=False).encode("utf-8", errors="surrogatepass"))
+    return digest.hexdigest()
 
 
 def _mean(values: np.ndarray) -> float:

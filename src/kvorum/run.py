@@ -25,7 +25,7 @@ MAY_CHANGE = frozenset({"out", "data_root", "token_budget", "evaluate", "epochs"
 IDENTITY = ("base_revision", "prompt_template", "train_digest")
 
 # Counts up whenever the numbers that are kept change in kind.
-DERIVED_FORMAT = 1
+DERIVED_FORMAT = 2
 
 log = logging.getLogger(__name__)
 
@@ -166,10 +166,14 @@ class Run:
         """The facts of a task's predictions at an epoch, without reading the predictions."""
         return self.derived(epoch, task)["facts"]
 
+    def questions_digest(self, epoch: int, task: str) -> str:
+        """What tells the questions of a task at an epoch from others: `Predictions.questions_digest`."""
+        return self.derived(epoch, task)["questions_sha256"]
+
     def derived(self, epoch: int, task: str) -> dict[str, Any]:
         """What follows from predictions, computed once and kept beside them; computed again when they change.
 
-        `numbers`, `separation` and `facts` at one reading of the files.
+        `numbers`, `separation`, `facts` and `questions_sha256` at one reading of the files.
         """
         file = self.predictions_file(epoch, task)
         inside = self.predictions_file(epoch, str(self.facts.get("task")))
@@ -183,6 +187,7 @@ class Run:
             "format": DERIVED_FORMAT,
             "predictions_sha256": digest,
             "facts": predictions.facts,
+            "questions_sha256": predictions.questions_digest(),
             "numbers": summarize(predictions.probs, predictions.rest, predictions.answers),
             "separation": separation(Predictions.load(inside), predictions) if len(sources) > 1 else None,
         }

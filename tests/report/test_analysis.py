@@ -33,7 +33,7 @@ def test_the_plane_can_be_cut_at_the_medians_of_another_epoch(run: Run) -> None:
     found = analyse(run, StudyOptions(cut_epoch=1, mi_cut=0.01)).cuts
     assert found.entropy == pytest.approx(np.median(run.predictions(1, "facts_capitals").predictive_entropy))
     assert (found.mutual_information, found.mutual_information_from) == (0.01, "given")
-    with pytest.raises(KvorumError, match="no scores at epoch 9"):
+    with pytest.raises(KvorumError, match="no scores of facts_capitals at epoch 9 to cut at; scored are 0, 1"):
         analyse(run, StudyOptions(cut_epoch=9))
 
 

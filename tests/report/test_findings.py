@@ -140,8 +140,147 @@ def test_without_overfitting_nothing_is_said_about_it(tmp_path: Path) -> None:
 
 def test_one_member_cannot_show_what_ensembles_do(tmp_path: Path) -> None:
     found = findings(analyse(made_run(tmp_path / "run", {"inside": overfitting}, members=1)))
-    for words in ("few members", "calibration error down", "entropy falls", "more often wrong"):
-        assert verdict(found, words).verdict == "not testable", words
+    assert {one.verdict for one in found} == {"not testable"}
+    assert {one.evidence for one in found} == {"one member alone"}
+
+
+def still(epoch: int, shared: np.ndarray, own: np.ndarray) -> np.ndarray:
+    return shared + 0.3 * own
+
+
+def surer(epoch: int, shared: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Another difficulty, and as still."""
+    return 3 * shared + 0.3 * own
+
+
+def test_tasks_that_differ_but_do_not_move_do_not_evolve_differently(tmp_path: Path) -> None:
+    found = verdict(findings(analyse(made_run(tmp_path / "run", {"inside": still, "other": surer}))), "evolve")
+    assert found.verdict == "not seen" and "epoch 1 to 3: inside confident " in found.evidence
+
+
+def test_members_that_agree_keep_nothing_down(tmp_path: Path) -> None:
+    def alike(epoch: int, shared: np.ndarray, own: np.ndarray) -> np.ndarray:
+        return overfitting(epoch, shared, own * 0) + 1e-3 * own + shared * (epoch == 3)
+
+    found = findings(analyse(made_run(tmp_path / "run", {"inside": alike})))
+    assert verdict(found, "calibration error down").verdict == "not seen"
+
+
+@pytest.mark.parametrize(("members", "size"), [(8, 4), (12, 6), (24, 6), (4, 2), (10, 5)])
+def test_a_few_are_as_near_to_five_as_sizes_allow(tmp_path: Path, members: int, size: int) -> None:
+    run = made_run(tmp_path / "run", {"inside": overfitting}, members=members, epochs=1)
+    assert f"epoch 1: {size} of {members} members keep" in verdict(findings(analyse(run)), "few members").evidence
+
+
+def test_a_pair_that_keeps_less_than_most_of_the_gain_is_told_so(tmp_path: Path) -> None:
+    found = verdict(findings(analyse(made_run(tmp_path / "run", {"inside": overfitting}, members=4))), "few members")
+    assert found.verdict == "partly"
+
+
+def test_the_gap_is_seen_where_in_domain_alone_the_wrong_answers_are_disputed(tmp_path: Path) -> None:
+    def disputed_where_wrong(epoch: int, shared: np.ndarray, own: np.ndarray) -> np.ndarray:
+        wrong = (shared.argmax(axis=1) != 0)[:, None]
+        return 3 * shared + epoch * own * (0.1 + wrong)
+
+    def anywhere(epoch: int, shared: np.ndarray, own: np.ndarray) -> np.ndarray:
+        return 3 * shared + epoch * own
+
+    found = findings(analyse(made_run(tmp_path / "run", {"inside": disputed_where_wrong, "other": anywhere})))
+    assert verdict(found, "widest in domain").verdict == "seen"
+    turned = findings(analyse(made_run(tmp_path / "turned", {"inside": anywhere, "other": disputed_where_wrong})))
+    assert verdict(turned, "widest in domain").verdict == "not seen"
+    assert verdict(turned, "more often wrong").verdict in {"seen", "partly"}
+
+
+def change(run: Run, epoch: int, task: str, **changed: object) -> Run:
+    """The run with other predictions on a task at an epoch."""
+    run.save_predictions(epoch, task, replace(run.predictions(epoch, task), **changed))
+    return Run.open(run.path)
+
+
+def unlabelled(run: Run, task: str) -> Run:
+    for epoch in run.epochs:
+        run = change(run, epoch, task, answers=np.full(QUESTIONS, -1))
+    return run
+
+
+def test_a_task_without_known_answers_is_left_out_and_named(tmp_path: Path) -> None:
+    def sure_when_right(epoch: int, shared: np.ndarray, own: np.ndarray) -> np.ndarray:
+        return 3 * shared + epoch * own * (0.1 + (shared.argmax(axis=1) != 0)[:, None])
+
+    run = made_run(tmp_path / "run", {"inside": sure_when_right, "other": sure_when_right, "third": sure_when_right})
+    before = verdict(findings(analyse(run)), "more often wrong")
+    found = findings(analyse(unlabelled(run, "other")))
+    assert before.verdict == verdict(found, "more often wrong").verdict == "seen"
+    said = "other not testable with 0 right and 0 wrong answers"
+    assert said in verdict(found, "more often wrong").evidence
+    assert said in verdict(found, "widest in domain").evidence
+    assert "; third " in verdict(found, "widest in domain").evidence
+
+
+def test_few_wrong_answers_tell_nothing(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", {"inside": still})
+    of = run.predictions(3, "inside")
+    answers = of.predicted.copy()
+    answers[:19] = (answers[:19] + 1) % 4
+    found = findings(analyse(change(run, 3, "inside", answers=answers)))
+    assert verdict(found, "more often wrong").verdict == "not testable"
+    assert "inside not testable with 281 right and 19 wrong" in verdict(found, "more often wrong").evidence
+
+
+def test_a_task_that_is_not_scored_at_the_end_is_not_compared_there(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", {"inside": overfitting, "other": kept})
+    for epoch in (2, 3):
+        run.predictions_file(epoch, "other").unlink()
+    found = findings(analyse(run))
+    for words in ("widest in domain", "evolve differently"):
+        assert verdict(found, words).verdict == "not testable"
+        assert verdict(found, words).evidence == "no other task is scored at epoch 3"
+    assert "other" not in verdict(found, "more often wrong").evidence
+
+
+def test_without_epoch_0_or_the_task_fitted_on_the_reason_is_that(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", {"inside": overfitting, "other": kept})
+    run.predictions_file(0, "inside").unlink()
+    assert "inside: not scored at epoch 0; other: " in verdict(findings(analyse(run)), "stay torn").evidence
+    for epoch in run.epochs:
+        run.predictions_file(epoch, "inside").unlink(missing_ok=True)
+    for words in ("widest in domain", "evolve differently"):
+        assert verdict(findings(analyse(run)), words).evidence == "the task fitted on is not scored"
+
+
+def test_epochs_compare_by_the_members_that_are_there_at_all_of_them(tmp_path: Path) -> None:
+    """The last two, sure and wrong, are gone after epoch 1: what is left has been best there, and grew no better."""
+
+    def with_a_bad_one(epoch: int, shared: np.ndarray, own: np.ndarray) -> np.ndarray:
+        logits = overfitting(epoch, shared, own)
+        logits[-2:] += np.array([-9.0, 9.0, 0, 0]) * (epoch == 1)
+        return logits
+
+    run = made_run(tmp_path / "run", {"inside": with_a_bad_one}, members=5)
+    for epoch in (2, 3):
+        of = run.predictions(epoch, "inside").select(members=slice(3))
+        run.save_predictions(epoch, "inside", replace(of, facts=of.facts | {"members": [0, 1, 2]}))
+    analysis = analyse(run)
+    nll = {epoch: run.predictions(epoch, "inside").select(members=slice(3)).nll() for epoch in (1, 2, 3)}
+    assert min(nll, key=lambda epoch: nll[epoch]) == 1 == analysis.best
+    assert run.predictions(1, "inside").nll() > nll[3]
+    assert [of.members for of in analysis.comparable] == [[0, 1, 2]] * 3
+    assert "not there at all of them do not count: 3, 4." in analysis.warnings[0]
+    entropy = [run.predictions(epoch, "inside").select(members=slice(3)).predictive_entropy.mean() for epoch in (1, 3)]
+    assert f"entropy {entropy[1] - entropy[0]:+.3f} (" in verdict(findings(analysis), "entropy falls").evidence
+
+
+def test_an_epoch_on_other_questions_is_left_out_where_epochs_compare(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", {"inside": overfitting})
+    best = analyse(run).best
+    of = run.predictions(3, "inside")
+    easy = np.argsort(-of.mean[:, 0])[:10]
+    run.save_predictions(3, "inside", of.select(examples=easy))
+    analysis = analyse(run)
+    assert analysis.best == best and [one.epoch for one in analysis.comparable] == [1, 2]
+    assert "inside was asked other questions at epoch 3" in analysis.warnings[0]
+    assert "epoch 1 to 2" in verdict(findings(analysis), "entropy falls").evidence
 
 
 def test_nothing_is_found_where_nothing_is_fitted_or_known(make_run: Maker, tmp_path: Path) -> None:

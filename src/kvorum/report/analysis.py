@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from kvorum.config import StudyOptions
 from kvorum.errors import KvorumError
-from kvorum.report.evaluations import Evaluation, by_task, read_evaluations
+from kvorum.report.evaluations import Evaluation, by_task, common_ground, read_evaluations
 from kvorum.run import Run
 from kvorum.uncertainty.diversity import diversity
 from kvorum.uncertainty.plane import Cuts, quadrant_of, shares
@@ -148,8 +148,10 @@ class Analysis:
     """Grouped by task, the one fitted on first; each by rising epoch."""
     marks: tuple[int, ...]
     """Epochs to mark, ascending."""
+    comparable: list[Evaluation]
+    """Of the first task, the fitted epochs that compare: `evaluations.common_ground`."""
     best: int | None
-    """The epoch of best NLL of the ensemble in domain (of the first task, where the fitted one is not scored)."""
+    """The one of best NLL of the ensemble in domain (of the first task, where the fitted one is not scored)."""
     last: int | None
     cuts: Cuts
     sizes: tuple[int, ...]
@@ -172,8 +174,8 @@ class Analysis:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader must know before believing anything: members that have collapsed into one."""
-        found = []
+        """What a reader must know before believing anything: epochs that do not compare, members that collapsed."""
+        found = self._incomparable()
         for task in self.tasks:
             last = task[-1]
             if last.epoch and last.diversity is not None and last.diversity["collapsed"]:
@@ -185,6 +187,27 @@ class Analysis:
                 )
         return found
 
+    def _incomparable(self) -> list[str]:
+        """Where what is said of epochs against each other leaves something out."""
+        if not self.comparable:
+            return []
+        found, task = [], self.tasks[0]
+        epochs = [of.epoch for of in self.comparable]
+        others = [str(one.epoch) for one in task if one.epoch and one.epoch not in epochs]
+        if others:
+            found.append(
+                f"{task[0].task} was asked other questions at epoch {', '.join(others)} than at the others, which is "
+                "left out where epochs are compared."
+            )
+        counted = set(self.comparable[0].members)
+        gone = {member for one in task if one.epoch in epochs for member in one.evaluation.members} - counted
+        if gone:
+            found.append(
+                f"Where epochs are compared, members that are not there at all of them do not count: "
+                f"{', '.join(map(str, sorted(gone)))}."
+            )
+        return found
+
 
 def analyse(run: Run, options: StudyOptions | None = None) -> Analysis:
     """The study of a run; each part is computed when it is first asked for.
@@ -194,14 +217,18 @@ def analyse(run: Run, options: StudyOptions | None = None) -> Analysis:
     options = options or StudyOptions()
     tasks = by_task(read_evaluations(run))
     epochs = sorted({evaluation.epoch for task in tasks for evaluation in task})
-    named = [*options.mark, *([] if options.cut_epoch is None else [options.cut_epoch])]
-    if missing := [epoch for epoch in named if epoch not in epochs]:
-        raise KvorumError(f"{run.path} has no scores at epoch {missing[0]}; scored are {', '.join(map(str, epochs))}")
+    if missing := [epoch for epoch in options.mark if epoch not in epochs]:
+        raise KvorumError(f"{run.path} has no scores at epoch {missing[0]}; {_scored(epochs)}")
+    cut_at = [evaluation.epoch for evaluation in tasks[0]] if tasks else []
+    if options.cut_epoch is not None and options.cut_epoch not in cut_at:
+        task = f" of {tasks[0][0].task}" if tasks else ""
+        raise KvorumError(f"{run.path} has no scores{task} at epoch {options.cut_epoch} to cut at; {_scored(cut_at)}")
     if options.sizes and max(options.sizes) > run.config.members:
         raise KvorumError(
             f"{run.path} has {run.config.members} members; there is no sub-ensemble of {max(options.sizes)}"
         )
-    best = best_epoch(tasks[0]) if tasks else None
+    comparable = common_ground(tasks[0]) if tasks else []
+    best = best_epoch(comparable)
     last = epochs[-1] if epochs else None
     marks = options.mark or tuple(epoch for epoch in (best, last) if epoch is not None)
     cut_epoch = best if options.cut_epoch is None else options.cut_epoch
@@ -217,11 +244,16 @@ def analyse(run: Run, options: StudyOptions | None = None) -> Analysis:
             for task in tasks
         ],
         marks=tuple(sorted(set(marks))),
+        comparable=comparable,
         best=best,
         last=last,
         cuts=cuts,
         sizes=sizes,
     )
+
+
+def _scored(epochs: Sequence[int]) -> str:
+    return f"scored are {', '.join(map(str, epochs))}" if epochs else "nothing is scored yet"
 
 
 def best_epoch(task: Sequence[Evaluation]) -> int | None:
@@ -232,7 +264,7 @@ def best_epoch(task: Sequence[Evaluation]) -> int | None:
 
 
 def _cuts(task: Sequence[Evaluation], epoch: int | None, options: StudyOptions) -> Cuts:
-    """As given; else at the medians of the first task at an epoch, at its last where it is not scored then."""
+    """As given; else at the medians of the first task at an epoch, at its last where there is no best."""
     cuts = {"entropy": options.entropy_cut, "mutual_information": options.mi_cut}
     origin = dict.fromkeys(cuts, "given")
     at = next((each for each in task if each.epoch == epoch), task[-1] if task else None)

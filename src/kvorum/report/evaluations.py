@@ -1,9 +1,9 @@
 """What a run knows of every task at every epoch, read once for the whole report."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from jaxtyping import Bool
 
 from kvorum.predictions import Predictions
 from kvorum.run import Run
+from kvorum.uncertainty import summarize
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,11 +29,27 @@ class Evaluation:
     """How well uncertainty tells its questions from those in domain, by `kvorum.uncertainty.separation`."""
     facts: dict[str, Any]
     """What the predictions say of where they come from."""
+    questions: str
+    """What tells its questions from others: `Predictions.questions_digest`."""
+    only: frozenset[int] | None = None
+    """The members that count, by their numbers; None for all that answered."""
 
     @cached_property
     def predictions(self) -> Predictions:
         """The predictions, read when first asked for: tables of numbers do without them."""
-        return self.run.predictions(self.epoch, self.task)
+        whole = self.run.predictions(self.epoch, self.task)
+        if self.only is None:
+            return whole
+        numbers = self.facts.get("members", range(whole.members))
+        return whole.select(members=[place for place, number in enumerate(numbers) if int(number) in self.only])
+
+    def of_members(self, chosen: Collection[int]) -> "Evaluation":
+        """What these members alone say, its numbers computed again; itself where there are no others."""
+        if set(chosen) == set(self.members):
+            return self
+        part = replace(self, only=frozenset(chosen))
+        predictions = part.predictions
+        return replace(part, numbers=summarize(predictions.probs, predictions.rest, predictions.answers))
 
     @cached_property
     def keys(self) -> list[tuple[str, str, tuple[str, ...], int]]:
@@ -61,7 +78,8 @@ class Evaluation:
     @property
     def members(self) -> list[int]:
         """The members' numbers, in the order of the predictions; one that diverged is missing."""
-        return [int(member) for member in self.facts.get("members", range(self.numbers["members"]))]
+        numbers = [int(member) for member in self.facts.get("members", range(self.numbers["members"]))]
+        return [number for number in numbers if self.only is None or number in self.only]
 
     @cached_property
     def correct(self) -> Bool[np.ndarray, "example"]:
@@ -99,11 +117,24 @@ def read_evaluations(run: Run) -> list[Evaluation]:
             numbers=of["numbers"],
             separation=of["separation"],
             facts=of["facts"],
+            questions=of["questions_sha256"],
         )
         for (epoch, task), of in zip(places, derived, strict=True)
     ]
     order = list(dict.fromkeys(evaluation.task for evaluation in sorted(found, key=lambda each: not each.in_domain)))
     return sorted(found, key=lambda each: (order.index(each.task), each.epoch))
+
+
+def common_ground(task: Sequence[Evaluation]) -> list[Evaluation]:
+    """The fitted epochs of a task that compare: on the questions that most of them were asked (the later ones, of as
+    many), and with the members that are there at all of them."""
+    fitted = [each for each in task if each.epoch]
+    if not fitted:
+        return []
+    groups = [[each for each in fitted if each.questions == one.questions] for one in fitted]
+    most = max(groups, key=lambda group: (len(group), group[-1].epoch))
+    throughout = set.intersection(*(set(each.members) for each in most))
+    return [each.of_members(throughout) for each in most]
 
 
 def by_task(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:

@@ -7,7 +7,7 @@ from typing import Any
 from kvorum.errors import KvorumError
 from kvorum.predictions import Predictions
 from kvorum.report.analysis import best_epoch
-from kvorum.report.evaluations import Evaluation, by_task, read_evaluations
+from kvorum.report.evaluations import Evaluation, by_task, common_ground, read_evaluations
 from kvorum.run import Run
 from kvorum.uncertainty import summarize
 
@@ -34,14 +34,20 @@ class ComparedRun:
         """The members to keep; None for all. The same ones at every epoch."""
         if members < 1:
             raise KvorumError(f"members is {members}; a comparison needs at least 1 of each run")
-        evaluations = [evaluation for of in self._by_task.values() for evaluation in of.values()]
-        everywhere = set.intersection(*(set(evaluation.members) for evaluation in evaluations))
+        everywhere = self.throughout
         if len(everywhere) < members:
             diverged = self.run.config.members - len(everywhere)
             left = f" ({diverged} of its {self.run.config.members} diverged)" if diverged else ""
             raise KvorumError(f"{self.run.path} has {len(everywhere)} members to compare{left}, fewer than {members}")
         chosen = frozenset(sorted(everywhere)[:members])
+        evaluations = (evaluation for of in self._by_task.values() for evaluation in of.values())
         return None if all(set(evaluation.members) == chosen for evaluation in evaluations) else chosen
+
+    @cached_property
+    def throughout(self) -> frozenset[int]:
+        """The members that answered every task at every epoch: those that never diverged."""
+        evaluations = (evaluation for of in self._by_task.values() for evaluation in of.values())
+        return frozenset.intersection(*(frozenset(evaluation.members) for evaluation in evaluations))
 
     @property
     def tasks(self) -> list[str]:
@@ -56,9 +62,12 @@ class ComparedRun:
     def best(self) -> int | None:
         """The epoch of best NLL on the first task, by the members compared."""
         task = self.tasks[0]
-        return best_epoch(
-            [replace(of, numbers=self.numbers(task, epoch)) for epoch, of in self._by_task[task].items() if epoch]
-        )
+        fitted = [
+            replace(of, numbers=self.numbers(task, epoch), only=self._chosen)
+            for epoch, of in self._by_task[task].items()
+            if epoch
+        ]
+        return best_epoch(common_ground(fitted))
 
     @property
     def last(self) -> int:
