@@ -1,6 +1,8 @@
 """Studies: read from a file, fitted, gone on with, and skipped where done."""
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +107,69 @@ def test_another_setting_is_refused_by_the_run_that_is_there(done: tuple[Path, P
     changed.write_text(yaml.safe_dump(content))
     with pytest.raises(KvorumError, match=r"holds another run: its lr is 0\.01, asked for was 0\.5"):
         Study.read(changed).run_all()
+
+
+def test_a_run_that_went_further_than_the_study_asks_for_is_not_taken_for_it(
+    done: tuple[Path, Path], tmp_path: Path
+) -> None:
+    file, _ = done
+    content = yaml.safe_load(file.read_text())
+    content |= {"report": {}, "settings": content["settings"] | {"epochs": 0}}
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(yaml.safe_dump(content))
+    with pytest.raises(KvorumError, match=r"is fitted to epoch 1, and .*changed\.yaml asks for 0: raise its epochs"):
+        Study.read(changed).run_all()
+    scheduled = content["settings"] | {"epochs": 2, "schedule": "cosine"}
+    changed.write_text(yaml.safe_dump(content | {"settings": scheduled}))
+    assert Study.read(changed).done("product") is None
+
+
+def test_an_evaluation_file_that_has_changed_is_scored_again(
+    tiny_model: str, tmp_path: Path, question_file: str
+) -> None:
+    settings = SETTINGS | {"model": tiny_model, "evaluate": ["facts_opposites", question_file], "members": 1}
+    file = written(tmp_path, settings=settings, runs={"one": {}})
+    study = Study.read(file)
+    assert len(study.run_all()["one"].predictions(1, "mine")) == 12
+    rows = Path(question_file).read_text().splitlines()
+    Path(question_file).write_text("\n".join(rows[:5]) + "\n")
+    again = Study.read(file)
+    assert again.done("one") is None
+    for epoch in (0, 1):
+        assert len(again.run_all()["one"].predictions(epoch, "mine")) == 5
+    assert Study.read(file).done("one") is not None
+
+
+def test_runs_that_cannot_be_compared_and_unknown_tasks_are_refused_before_any_is_fitted(tmp_path: Path) -> None:
+    settings = SETTINGS | {"model": "no such model"}
+    for runs, says in (
+        (
+            {"a": {}, "b": {"evaluate_limit": 9}},
+            "a and b are to be compared, but are scored on other questions of facts_",
+        ),
+        ({"a": {}, "b": {"evaluate": ["facts_elements"]}}, "a, b are to be compared, but no task is scored in all"),
+        ({"a": {}, "b": {"task": "facts_oposites"}}, "did you mean 'facts_opposites'"),
+    ):
+        study = Study.read(written(tmp_path, settings=settings, runs=runs))
+        with pytest.raises(KvorumError, match=says):
+            study.run_all()
+        with pytest.raises(KvorumError, match=says):
+            describe(study)
+
+
+def test_a_study_with_a_diverged_member_still_gets_its_page(done: tuple[Path, Path], tmp_path: Path) -> None:
+    file, _ = done
+    folder = tmp_path / "study"
+    shutil.copytree(Study.read(file).path, folder)
+    study = Study.read(file, out=str(folder))
+    run = study.done("product")
+    assert run is not None
+    for task in ("facts_opposites", "facts_sums"):
+        of = run.predictions(1, task).select(members=[1])
+        facts = of.facts | {"members": [1], "diverged": {"0": "epoch 1, step 1"}}
+        run.save_predictions(1, task, dataclasses.replace(of, facts=facts))
+    page = study.report(study.run_all())
+    assert "Of each run the first 1 members are compared" in page.read_text(encoding="utf-8")
 
 
 def test_a_dry_run_says_what_is_left_and_writes_nothing(

@@ -270,14 +270,20 @@ def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def _differences(there: Run, asked: Run) -> list[str]:
-    before, now = there.config.as_dict(), asked.config.as_dict()
+def differing_settings(there: FitConfig, asked: FitConfig) -> list[str]:
+    """Why a run with some settings cannot go on with others, a reason each; none where it can."""
+    before, now = there.as_dict(), asked.as_dict()
     settings = [name for name in now if name not in MAY_CHANGE and before[name] != now[name]]
     differs = [f"its {name} is {before[name]}, asked for was {now[name]}" for name in settings]
     if now["epochs"] != before["epochs"] and (now["schedule"] != "constant" or now["warmup"]):
         differs.append(
             f"its epochs is {before['epochs']}, asked for was {now['epochs']}, and its learning rate depends on that"
         )
+    return differs
+
+
+def _differences(there: Run, asked: Run) -> list[str]:
+    differs = differing_settings(there.config, asked.config)
     if not differs:
         differs = [
             f"its {name.replace('_', ' ')} was another"

@@ -9,6 +9,7 @@ OUT/report/index.html     the first run studied in full, and the others beside i
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,15 @@ from pydantic.fields import FieldInfo
 
 from kvorum.config import FitConfig, StudyOptions, describe_errors, fit_config, read_yaml
 from kvorum.errors import KvorumError, nearest
-from kvorum.run import MAY_CHANGE, Run
+from kvorum.run import Run, differing_settings
 
 if TYPE_CHECKING:
     from kvorum.engine import BaseModel
+    from kvorum.posterior.job import Questions
     from kvorum.posterior.progress import Progress
 
+ASKED = ("task", "evaluate", "train_limit", "evaluate_limit", "limit_to", "data_root", "skip_bad_rows")
+"""Settings that say which questions there are."""
 BASE = ("model", "revision", "device", "dtype", "trust_remote_code")
 """Settings that name a base model: runs that share them share it in memory."""
 
@@ -73,9 +77,10 @@ class Study:
 
     def __init__(self, config: StudyConfig, *, where: str = "study") -> None:
         self.config = config
+        self.where = where
         self.path = Path(config.out)
         self.fits = {name: self._fit_config(name, own, where) for name, own in config.runs.items()}
-        self._refuse_what_the_report_cannot_show(where)
+        self._refuse_what_the_report_cannot_show()
 
     @classmethod
     def read(cls, path: str | Path, *, out: str | None = None) -> "Study":
@@ -101,9 +106,9 @@ class Study:
             raise KvorumError(f"{where}, run '{name}': 'out' is the study's, not a run's")
         return fit_config(settings | {"out": str(self.path / name)}, where=f"{where}, run '{name}'")
 
-    def _refuse_what_the_report_cannot_show(self, where: str) -> None:
+    def _refuse_what_the_report_cannot_show(self) -> None:
         """Now, not when hours of fitting are over; the first run must have what is asked for."""
-        report = self.config.report
+        report, where = self.config.report, self.where
         name, fit = next(iter(self.fits.items()))
         for epoch in (*report.mark, *(() if report.cut_epoch is None else (report.cut_epoch,))):
             if not 0 <= epoch <= fit.epochs:
@@ -112,27 +117,47 @@ class Study:
             if size > fit.members:
                 raise KvorumError(f"{where}: report names a size of {size}, but {name} has {fit.members} members")
 
+    @cached_property
+    def questions(self) -> "dict[str, Questions]":
+        """What each run is fitted on and scored on.
+
+        Raises `KvorumError` for a task that cannot be read, and for a comparison of runs that share no task, or are
+        scored on other questions of one.
+        """
+        from kvorum.posterior.job import read_questions
+
+        known: dict[tuple[Any, ...], Questions] = {}
+        found: dict[str, Questions] = {}
+        for name, config in self.fits.items():
+            key = tuple(getattr(config, setting) for setting in ASKED)
+            found[name] = known[key] = known.get(key) or read_questions(config)
+        for names in self.config.comparisons:
+            _refuse_other_questions({name: found[name].evaluation_digests for name in names}, self.where)
+        return found
+
     def done(self, name: str) -> Run | None:
-        """The run, if it is there with these settings and questions, all its epochs and all its scores."""
-        config = self.fits[name]
+        """The run, if it is there with these settings and questions, all its epochs and all its scores.
+
+        Raises `KvorumError` for one that was fitted further than the study asks for.
+        """
+        config, questions = self.fits[name], self.questions[name]
         path = self.path / name
         if not (path / "config.yaml").is_file():
             return None
         run = Run.open(path)
-        before, now = run.config.as_dict(), config.as_dict()
-        if any(before[key] != now[key] for key in now if key not in MAY_CHANGE):
+        if differing_settings(run.config, config):
             return None  # fitting says which setting differs, and refuses
-        if not set(range(config.epochs + 1)) <= set(run.epochs):
-            return None
-        from kvorum.posterior.job import read_questions
-
-        questions = read_questions(config)
-        if run.facts.get("train_digest") != questions.digest:
+        if run.epochs and run.epochs[-1] > config.epochs:
+            raise KvorumError(
+                f"{path} is fitted to epoch {run.epochs[-1]}, and {self.where} asks for {config.epochs}: raise its "
+                "epochs, or remove the run"
+            )
+        if set(run.epochs) != set(range(config.epochs + 1)) or run.facts.get("train_digest") != questions.digest:
             return None
         scored = all(
-            run.predictions_file(epoch, task.name).is_file()
+            run.predictions_file(epoch, task).is_file() and run.questions_digest(epoch, task) == digest
             for epoch in range(config.epochs + 1)
-            for task in questions.evaluation
+            for task, digest in questions.evaluation_digests.items()
         )
         return run if scored else None
 
@@ -144,6 +169,8 @@ class Study:
         from kvorum.posterior.job import plan
         from kvorum.posterior.progress import Silent
 
+        # Before anything is computed: a mistake in the last run would cost what the others took.
+        _ = self.questions
         bases: dict[tuple[Any, ...], BaseModel] = {}
         runs: dict[str, Run] = {}
         for number, (name, config) in enumerate(self.fits.items(), start=1):
@@ -177,6 +204,20 @@ class Study:
             sizes=tuple(size for size in report.sizes if size <= run.config.members),
             cut_epoch=report.cut_epoch if report.cut_epoch in run.epochs else None,
         )
+
+
+def _refuse_other_questions(runs: Mapping[str, Mapping[str, str]], where: str) -> None:
+    """Where runs, by name, whose tasks have these digests do not compare."""
+    (first, ours), *others = runs.items()
+    shared = set(ours).intersection(*(set(tasks) for _, tasks in others))
+    if not shared:
+        raise KvorumError(f"{where}: {', '.join(runs)} are to be compared, but no task is scored in all of them")
+    for name, theirs in others:
+        if differ := [task for task in ours if task in shared and ours[task] != theirs[task]]:
+            raise KvorumError(
+                f"{where}: {first} and {name} are to be compared, but are scored on other questions of {differ[0]}: "
+                "give them the same evaluate_limit, limit_to and question set"
+            )
 
 
 def describe(study: Study) -> Sequence[str]:

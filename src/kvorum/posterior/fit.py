@@ -16,7 +16,7 @@ from kvorum.config import fit_config
 from kvorum.engine import BaseModel, Item, attached, compiled
 from kvorum.errors import KvorumError
 from kvorum.files import atomic
-from kvorum.posterior.job import Job, plan
+from kvorum.posterior.job import Job, digest_of_test, plan
 from kvorum.posterior.optimizer import MemberAdamW
 from kvorum.posterior.posterior import Posterior, compile_pays, from_run, prediction_facts
 from kvorum.posterior.priors import PRIORS
@@ -89,6 +89,7 @@ class Fitting:
         self.config = job.config
         self.run = run
         self.progress = progress
+        self.digests = {task.name: digest_of_test(task) for task in job.evaluation}
         self.fitted_on = frozenset((q.question, q.choices) for q in job.train)
         self.done = 0
         """Epochs that are behind the stack."""
@@ -233,8 +234,17 @@ class Fitting:
                 self._score(run, epoch, from_run(run, self.job.base, stack, epoch, self.fitted_on))
 
     def _missing(self, run: Run, epoch: int) -> list[tuple[Task, list[EncodedQuestion]]]:
+        """Tasks without predictions on just these questions: none yet, or on those that were asked for before."""
         both = zip(self.job.evaluation, self.job.evaluation_encoded, strict=True)
-        return [(task, encoded) for task, encoded in both if not run.predictions_file(epoch, task.name).is_file()]
+        return [(task, encoded) for task, encoded in both if not self._scored(run, epoch, task)]
+
+    def _scored(self, run: Run, epoch: int, task: Task) -> bool:
+        if not run.predictions_file(epoch, task.name).is_file():
+            return False
+        if run.questions_digest(epoch, task.name) == self.digests[task.name]:
+            return True
+        log.info("%s at epoch %d was scored on other questions, and is scored again", task.name, epoch)
+        return False
 
     def _score(self, run: Run, epoch: int, posterior: Posterior) -> None:
         for task, encoded in self._missing(run, epoch):

@@ -17,6 +17,7 @@ from kvorum.config import FitConfig
 from kvorum.engine import BaseModel, Item, load_base, verify_packed
 from kvorum.errors import KvorumError
 from kvorum.posterior.posterior import token_budget
+from kvorum.predictions import questions_digest
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, default_template, encode, load_task, load_template
 from kvorum.tasks.sample import limit
 
@@ -182,6 +183,11 @@ class Questions:
         """Of the training questions."""
         return _digest(self.train)
 
+    @property
+    def evaluation_digests(self) -> dict[str, str]:
+        """Of the questions of each task to score: that of `Predictions.questions_digest` of their predictions."""
+        return {task.name: digest_of_test(task) for task in self.evaluation}
+
 
 def read_questions(config: FitConfig, given: Sequence[Task] = ()) -> Questions:
     """Load and check the questions that a configuration names; tasks that are handed over are not loaded again.
@@ -220,6 +226,11 @@ def _training_questions(task: Task, config: FitConfig) -> tuple[Question, ...]:
             f"'{unknown[0]}'; there is nothing to learn from those"
         )
     return train
+
+
+def digest_of_test(task: Task) -> str:
+    """That of `Predictions.questions_digest` of predictions on all its test questions."""
+    return questions_digest((q.id, q.question, q.choices, -1 if q.answer is None else q.answer) for q in task.test)
 
 
 def _digest(questions: Sequence[Question]) -> str:

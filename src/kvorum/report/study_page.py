@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from kvorum.config import StudyOptions
 from kvorum.report.analysis import analyse
-from kvorum.report.comparison.compare import compare
+from kvorum.report.comparison.compare import compare, members_to_compare
 from kvorum.report.comparison.page import comparison_sections, comparison_style
 from kvorum.report.comparison.settings import differing_settings
 from kvorum.report.comparison.tables import setting_in_words
@@ -32,17 +32,12 @@ def write(
     for number, names in enumerate(comparisons, start=1):
         stem = f"comparison-{number}"
         title = f"{' and '.join(names[1:])} against {names[0]}"
-        comparison = compare([runs[name] for name in names], members=_members(runs, names), names=names)
+        chosen = [runs[name] for name in names]
+        comparison = compare(chosen, members=members_to_compare(chosen), names=names)
         sections.append(comparison_sections(comparison, folder, stem=stem, heading=title))
         contents.append((f"{stem}-figures", title))
     beside = Beside(sections=Markup("\n").join(sections), contents=contents, style=comparison_style())
     return write_page(analyse(first, options), folder, beside)
-
-
-def _members(runs: Mapping[str, Run], names: Sequence[str]) -> int | None:
-    """As many as the smallest run has, so that none is better for having more; None where all have as many."""
-    sizes = {runs[name].config.members for name in names}
-    return min(sizes) if len(sizes) > 1 else None
 
 
 def _runs_section(runs: Mapping[str, Run]) -> Markup:

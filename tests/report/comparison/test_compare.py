@@ -9,7 +9,7 @@ from tests.report.conftest import make, predictions
 from kvorum.errors import KvorumError
 from kvorum.predictions import Predictions
 from kvorum.report.analysis import analyse
-from kvorum.report.comparison.compare import METRICS, Comparison, Moment, compare
+from kvorum.report.comparison.compare import METRICS, Comparison, Moment, compare, members_to_compare
 from kvorum.report.comparison.tables import Shift, title_of
 from kvorum.run import Run
 from kvorum.uncertainty import auroc, ece
@@ -250,6 +250,22 @@ def test_runs_of_different_sizes_compare_by_their_first_members(small, folder):
         compare([small, three], members=4)
     with pytest.raises(KvorumError, match="at least 1"):
         compare([small, three], members=0)
+
+
+def test_as_many_members_are_compared_as_never_diverged_in_any_run(folder):
+    def of_members(name: str, members: int) -> Run:
+        return make(folder / name, {TASK: {**SMALL[TASK], "members": range(members)}}, epochs=[1, 2])
+
+    five, three = of_members("of five", 5), of_members("of three", 3)
+    assert members_to_compare([five, of_members("also of five", 5)]) is None
+    assert members_to_compare([five, three]) == 3
+    last = max(three.epochs)
+    for task in three.tasks(last):
+        of = three.predictions(last, task).select(members=[0, 2])
+        three.save_predictions(last, task, replace(of, facts=of.facts | {"members": [0, 2]}))
+    assert members_to_compare([five, three]) == 2
+    assert "--members 2 compares as many of each" in compare([five, three]).notes[0]
+    assert compare([five, three], members=2).runs[1].members == 2
 
 
 def test_the_best_epoch_is_that_of_the_members_compared(folder):

@@ -146,6 +146,13 @@ def compare(runs: Sequence[Run], *, members: int | None = None, names: Sequence[
     )
 
 
+def members_to_compare(runs: Sequence[Run]) -> int | None:
+    """As many as the smallest run has throughout, so that none is better for having more; None where that is all."""
+    sizes = {run.config.members for run in runs}
+    throughout = {len(ComparedRun(run, "").throughout) for run in runs}
+    return None if len(sizes | throughout) == 1 else min(throughout)
+
+
 def _task(task: str, sides: Sequence[ComparedRun]) -> ComparedTask:
     known: dict[tuple[int, int, int], Standing] = {}
 
@@ -238,9 +245,10 @@ def _notes_on_members(sides: Sequence[ComparedRun], members: int | None) -> list
         found.append(f"Of each run the first {members} members are compared.")
     elif len(set(sizes)) > 1:
         listed = ", ".join(f"{side.name} {side.size}" for side in sides)
+        fewest = min(len(side.throughout) for side in sides)
         found.append(
             f"The runs differ in members ({listed}). Mutual information, and what an ensemble gains, grow with their "
-            f"number: a difference may come from that alone. --members {min(sizes)} compares as many of each."
+            f"number: a difference may come from that alone. --members {fewest} compares as many of each."
         )
     for side in sides:
         for member, where in sorted(side.diverged.items()):
@@ -259,7 +267,11 @@ def _notes_on_formats(runs: Sequence[Run]) -> list[str]:
 
 
 def _notes_on_tasks(sides: Sequence[ComparedRun], common: Sequence[str]) -> list[str]:
-    found = []
+    found = [
+        f"{side.name}: the task that it was fitted on is not scored; its best epoch is that of {side.tasks[0]}."
+        for side in sides
+        if not side.fitted_on(side.tasks[0])
+    ]
     for task in dict.fromkeys(task for side in sides for task in side.tasks if task not in common):
         having = [side.name for side in sides if task in side.tasks]
         found.append(f"{task} is left out: only {_and(having)} scored it.")
@@ -271,7 +283,9 @@ def _notes_on_tasks(sides: Sequence[ComparedRun], common: Sequence[str]) -> list
             words = f"Epoch{'s' if len(only) > 1 else ''} {_and(map(str, only))}"
             alone.setdefault(words, []).append(task)
         for at in (BEST, LAST):
-            if lacking := [side.name for side in sides if getattr(side, at) not in side.epochs(task)]:
+            if at == BEST and (unknown := [side.name for side in sides if side.best is None]):
+                found.append(f"{task}: not compared at the best epochs; {_and(unknown)} has none with a known answer.")
+            elif lacking := [side.name for side in sides if getattr(side, at) not in side.epochs(task)]:
                 found.append(f"{task}: not compared at the {at} epochs; {_and(lacking)} did not score it there.")
         for side in sides:
             if asked := side.trained_on(task):
