@@ -47,19 +47,52 @@ def test_show_prints_the_study_and_json_holds_it(runs: tuple[str, str], capsys: 
     cli.main(["show", runs[0], "--study", "--json", "--mi-cut", "0.02"])
     found = json.loads(capsys.readouterr().out)
     of = Run.open(runs[0]).predictions(3, "facts_sums")
-    disputed = found["tasks"]["facts_sums"]["3"]["quadrants"]["disputed"]["questions"]
+    numbers = found["tasks"]["facts_sums"]["3"]
+    disputed = numbers["quadrants"]["disputed"]["questions"]
     assert disputed == int((of.mutual_information > 0.02).sum())
+    assert sum(inside["disputed"] for inside in numbers["crossed"].values()) == disputed
+    acquired = of.correct & ~Run.open(runs[0]).predictions(0, "facts_sums").correct
+    assert numbers["crossed"]["acquired"]["disputed"] == int((acquired & (of.mutual_information > 0.02)).sum())
+
+
+def test_show_holds_how_well_doubt_tells_tasks_apart(runs: tuple[str, str], capsys: pytest.CaptureFixture) -> None:
+    cli.main(["show", runs[0], "--json"])
+    found = json.loads(capsys.readouterr().out)["epochs"]["3"]
+    assert found["facts_capitals"]["separation"] is None
+    assert found["facts_sums"]["separation"] == Run.open(runs[0]).separation(3, "facts_sums")
+
+
+def test_a_page_is_written_where_asked(runs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    cli.main(["report", runs[1], "--out", str(tmp_path / "page")])
+    assert capsys.readouterr().out.strip() == str(tmp_path / "page" / "index.html")
+    assert (tmp_path / "page" / "figure-1.png").is_file()
+
+
+def test_the_numbers_of_a_comparison_come_where_no_page_can_be_written(
+    runs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SystemExit):
+        cli.main(["compare", *runs, "--out", str(tmp_path / "file" / "page"), "--json"])
+    said = capsys.readouterr()
+    assert json.loads(said.out)["tasks"] and "--out DIR writes it elsewhere" in " ".join(said.err.split())
 
 
 def test_questions_lists_those_behind_a_number(runs: tuple[str, str], capsys: pytest.CaptureFixture) -> None:
     cli.main(["questions", runs[0], "--task", "facts_sums", "--epoch", "2", "--outcome", "acquired", "--json"])
     listed = json.loads(capsys.readouterr().out)
     before, now = (Run.open(runs[0]).predictions(epoch, "facts_sums") for epoch in (0, 2))
+    votes = now.probs.argmax(axis=2)
+    for one in listed:
+        row = now.ids.index(one["id"])
+        assert (one["task"], one["epoch"], one["votes"]) == ("facts_sums", 2, votes[:, row].tolist())
+        assert one["expected_entropy"] == pytest.approx(now.expected_entropy[row])
     assert [one["id"] for one in listed] == [
         now.ids[row] for row in range(len(now)) if now.correct[row] and not before.correct[row]
     ]
     cli.main(["questions", runs[0], "--quadrant", "disputed"])
-    assert "since epoch 0" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "since epoch 0" in shown and "questions of facts_capitals, epoch 3" in shown
 
 
 def test_compare_prints_differences_and_writes_a_page(
@@ -93,6 +126,8 @@ def test_runs_that_cannot_be_compared_are_refused_with_the_reason(
         (["report", "--mark", "9"], "no scores at epoch 9; scored are 0, 1, 2, 3"),
         (["report", "--mi-cut", "-1"], "mi_cut is -1.0"),
         (["show", "--study", "--sizes", "0"], "sizes holds 0"),
+        (["show", "--sizes", "2"], "are the study's; add --study"),
+        (["report", "--cut-epoch", "9"], "no scores of facts_capitals at epoch 9 to cut at"),
         (["questions", "--task", "facts_sum"], "did you mean 'facts_sums'"),
         (["questions", "--epoch", "8"], "not scored at epoch '8'"),
         (["questions", "--outcome", "lost"], "forgotten"),

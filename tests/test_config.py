@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from kvorum.config import FIELDS, StudyOptions, fit_config, read_yaml
+from kvorum.config import FIELDS, CutOptions, StudyOptions, fit_config, read_yaml
 from kvorum.errors import KvorumError
 from kvorum.study import STUDY_FIELDS, Study
 
@@ -98,7 +98,9 @@ def test_the_manual_lists_every_setting_with_its_default_and_meaning() -> None:
 
 def test_the_manual_lists_what_a_report_and_a_study_take() -> None:
     manual = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    described = TypeAdapter(StudyOptions).json_schema()["properties"]
+    described = {}
+    for options in (StudyOptions, CutOptions):  # the second last, which describes what it hands down
+        described |= TypeAdapter(options).json_schema()["properties"]
     for field in dataclasses.fields(StudyOptions):
         assert f"| `{field.name}` | `{as_written(field.default)}` | {described[field.name]['description']} |" in manual
     for name, info in STUDY_FIELDS.items():

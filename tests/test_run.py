@@ -109,3 +109,15 @@ def test_a_file_in_the_way_of_the_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(KvorumError, match="cannot be a run directory"), locked(tmp_path / "file" / "run"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"), [("facts: [1, 2]", "expected 'facts' to hold names and values"), ("facts:", "")]
+)
+def test_facts_that_are_none_are_no_traceback(tmp_path: Path, facts: str, says: str) -> None:
+    (tmp_path / "config.yaml").write_text(f"model: m\ntask: facts_sums\n{facts}\n")
+    if says:
+        with pytest.raises(KvorumError, match=says):
+            Run.open(tmp_path)
+    else:
+        assert Run.open(tmp_path).facts == {}

@@ -178,6 +178,8 @@ def test_a_dry_run_says_what_is_left_and_writes_nothing(
     file = written(tmp_path, settings=SETTINGS | {"model": tiny_model})
     cli.main(["study", str(file), "--dry-run", "--out", str(tmp_path / "elsewhere")])
     assert "none: to do; prior none, members 3" in capsys.readouterr().out
+    cli.main(["study", str(file), "--dry-run", "--json", "--out", str(tmp_path / "elsewhere")])
+    assert json.loads(capsys.readouterr().out)["none"] == {"done": False}
     assert not (tmp_path / "elsewhere").exists() and not (tmp_path / "study").exists()
 
 

@@ -1,6 +1,7 @@
 """The study's numbers and questions, on a terminal and for scripts."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,11 @@ import pytest
 from rich.console import Console
 
 from kvorum import KvorumError, Run
+from kvorum.config import StudyOptions
 from kvorum.report.analysis import Analysis, analyse
 from kvorum.report.findings import findings
+from kvorum.report.grid import marked
+from kvorum.terminal import numbers_tables
 from kvorum.terminal_study import question_list, question_table, study_dict, study_tables
 from tests.report.conftest import make
 
@@ -63,6 +67,29 @@ def test_each_finding_stands_in_the_table_and_in_json_with_its_verdict(analysis:
     for line, one in zip(lines, found, strict=True):
         assert one.verdict in line[36:52]
     assert {one["verdict"] for one in study_dict(analysis)["findings"]} == {one.verdict for one in found}
+
+
+def test_a_task_scored_at_no_marked_epoch_is_shown_at_its_last_and_brackets_are_no_markup(tmp_path: Path) -> None:
+    settings = {"questions": 40, "skill": 0.4, "spread": 0.6}
+    run = make(tmp_path / "run", {"facts_capitals": settings, "of [bold]words[x]": settings})
+    for epoch in (2, 3):
+        run.predictions_file(epoch, "of [bold]words[x]").unlink()
+    found = analyse(run, StudyOptions(mark=(2, 3)))
+    assert [(one.task, one.epoch) for one in marked(found)][2:] == [("of [bold]words[x]", 1)]
+    run = make(tmp_path / "whole", {"facts_capitals": settings, "of [bold]words[x]": settings})
+    assert "of [bold]words[x]" in "".join(printed(analyse(run)).partition("confident, torn, disputed")[0].split("\n"))
+
+
+def test_members_that_diverged_are_told_of(tmp_path: Path) -> None:
+    run = make(tmp_path / "run", {"facts_capitals": {"questions": 30, "spread": 0.5}})
+    of = run.predictions(3, "facts_capitals").select(members=[0, 1, 2, 3])
+    facts = of.facts | {"members": [0, 1, 2, 3], "diverged": {"4": "epoch 3, step 1"}}
+    run.save_predictions(3, "facts_capitals", replace(of, facts=facts))
+    analysis = analyse(Run.open(run.path))
+    assert any("Member 4 diverged by epoch 3, step 1" in warning for warning in study_dict(analysis)["warnings"])
+    assert "Member 4 diverged by epoch 3, step 1" in " ".join(printed(analysis).split())
+    heading = next(iter(numbers_tables(analysis.run)))
+    assert str(heading) == "facts_capitals: 30 questions, 5 members, 4 at epoch 3, the others diverged"
 
 
 @pytest.mark.parametrize("outcome", ["retained", "forgotten", "acquired", "never-known", None])

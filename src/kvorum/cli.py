@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from kvorum.config import FIELDS, SETTINGS, FitConfig, StudyOptions, fit_config, read_yaml
+from kvorum.config import FIELDS, SETTINGS, CutOptions, FitConfig, StudyOptions, fit_config, read_yaml
 from kvorum.errors import KvorumError
 from kvorum.report.analysis import analyse
 from kvorum.run import Run, locked
@@ -187,6 +187,7 @@ def evaluate(
 
 
 Shown = Annotated[StudyOptions, tyro.conf.arg(name="")]
+Cut = Annotated[CutOptions, tyro.conf.arg(name="")]
 
 
 @app.command
@@ -202,9 +203,11 @@ def show(
     Args:
         run: The run directory.
         shown: What the study shows.
-        study: The study's numbers instead: sub-ensembles, quadrants, retention, diversity.
+        study: The study's numbers instead: findings, sub-ensembles, quadrants, retention, diversity.
         json: Print JSON.
     """
+    if not study and shown != StudyOptions():
+        raise KvorumError("--mark, --sizes and the cuts are the study's; add --study")
     opened = Run.open(run)
     if study:
         with err.status("computing"):
@@ -223,18 +226,24 @@ def show(
 
 
 @app.command
-def report(run: tyro.conf.Positional[Path], /, shown: Shown = StudyOptions()) -> None:  # noqa: B008 - frozen
+def report(
+    run: tyro.conf.Positional[Path],
+    /,
+    shown: Shown = StudyOptions(),  # noqa: B008 - frozen
+    out_: Annotated[Path | None, tyro.conf.arg(name="out")] = None,
+) -> None:
     """Write a run's page, report/index.html, with its figures beside it, and print its path.
 
     Args:
         run: The run directory.
         shown: What the study shows.
+        out_: Where to write the page; default: report/ in the run directory.
     """
     from kvorum.report import write
 
     opened = Run.open(run)
     with err.status("drawing"):
-        page = write(opened, shown)
+        page = write(opened, shown, out_)
     out.print(str(page), highlight=False, markup=False)
 
 
@@ -246,7 +255,7 @@ def questions(
     epoch: str = "last",
     outcome: Literal["retained", "forgotten", "acquired", "never-known"] | None = None,
     quadrant: Literal["confident", "torn", "disputed"] | None = None,
-    shown: Shown = StudyOptions(),  # noqa: B008 - frozen
+    cut: Cut = CutOptions(),  # noqa: B008 - frozen
     json: bool = False,
 ) -> None:
     """The questions behind a number: what became of each since epoch 0, and what its doubt is.
@@ -257,9 +266,10 @@ def questions(
         epoch: last, or a number.
         outcome: Only those retained, forgotten, acquired or never known, against epoch 0.
         quadrant: Only those on which the ensemble is confident, torn or disputed.
-        shown: Where the plane is cut.
+        cut: Where the plane is cut.
         json: Print JSON.
     """
+    shown = StudyOptions(**dataclasses.asdict(cut))
     found = question_list(analyse(Run.open(run), shown), task=task, epoch=epoch, outcome=outcome, quadrant=quadrant)
     if json:
         _print_json(found)
@@ -287,15 +297,22 @@ def compare(
     from kvorum.report.comparison.page import write_comparison
     from kvorum.terminal_comparison import comparison_tables
 
+    folder = out_ or Path(runs[0]) / "report" / "comparison" if runs else Path()
     with err.status("computing"):
         comparison = compare_runs([Run.open(run) for run in runs], members=members)
-        page = write_comparison(comparison, out_ or Path(runs[0]) / "report" / "comparison")
+    # The numbers first: they are worth having where no page can be written.
     if json:
-        _print_json(comparison.as_dict() | {"page": str(page)})
-        return
-    for table in comparison_tables(comparison):
-        out.print(table)
-    out.print(str(page), highlight=False, markup=False)
+        _print_json(comparison.as_dict() | {"page": str(folder / "index.html")})
+    else:
+        for table in comparison_tables(comparison):
+            out.print(table)
+    try:
+        with err.status("drawing"):
+            page = write_comparison(comparison, folder)
+    except OSError as error:
+        raise KvorumError(f"no page is written: {error}; --out DIR writes it elsewhere") from None
+    if not json:
+        out.print(str(page), highlight=False, markup=False)
 
 
 @app.command
@@ -318,8 +335,11 @@ def study(
 
     planned = Study.read(file, out=out_)
     if dry_run:
-        for line in describe(planned):
-            out.print(line, highlight=False, markup=False)
+        if json:
+            _print_json({name: {"done": planned.done(name) is not None} for name in planned.fits})
+        else:
+            for line in describe(planned):
+                out.print(line, highlight=False, markup=False)
         return
     from kvorum.posterior.progress import Bars
 

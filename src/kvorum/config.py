@@ -124,15 +124,11 @@ class FitConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StudyOptions:
-    """What the study of a run shows."""
+class CutOptions:
+    """Where the plane of entropy and mutual information is cut."""
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    mark: tuple[int, ...] = ()
-    """Epochs to mark; empty: the epoch of best NLL in domain, and the last."""
-    sizes: tuple[int, ...] = ()
-    """Sizes of sub-ensembles; empty: 1, 5, 10 and 20 as far as they divide the members, or whatever divides them."""
     entropy_cut: float | None = None
     """Above this entropy, in nats, an answer is torn; null: the in-domain median at cut_epoch."""
     mi_cut: float | None = None
@@ -145,6 +141,21 @@ class StudyOptions:
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise KvorumError(f"{name} is {value}; it must be at least 0, in nats")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyOptions(CutOptions):
+    """What the study of a run shows."""
+
+    __pydantic_config__: ClassVar = CutOptions.__pydantic_config__
+
+    mark: tuple[int, ...] = ()
+    """Epochs to mark; empty: the epoch of best NLL in domain, and the last."""
+    sizes: tuple[int, ...] = ()
+    """Sizes of sub-ensembles; empty: 1, 5, 10 and 20 as far as they divide the members, or whatever divides them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.sizes and min(self.sizes) < 1:
             raise KvorumError(f"sizes holds {min(self.sizes)}; a sub-ensemble has at least 1 member")
 

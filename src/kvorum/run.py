@@ -62,7 +62,9 @@ class Run:
             there = f"; runs beside it: {', '.join(near[:8])}" if near else ""
             raise KvorumError(f"{path}: {what}{there}")
         settings = read_yaml(file)
-        facts = settings.pop("facts", {})
+        facts = settings.pop("facts", None) or {}
+        if not isinstance(facts, dict):
+            raise KvorumError(f"{file}: expected 'facts' to hold names and values, found {type(facts).__name__}")
         return cls(path, fit_config(settings, where=str(file)), facts)
 
     @classmethod

@@ -28,10 +28,15 @@ def numbers_tables(run: Run) -> Iterator[Table | Text]:
     for task in dict.fromkeys(row.task for row in rows):
         of_task = [row for row in rows if row.task == task]
         note = ", of those it was fitted on" if of_task[0].fitted_on_itself else ""
-        yield Text(f"{task}: {of_task[0].questions} questions{note}, {run.config.members} members", style="bold")
+        yield Text(f"{task}: {of_task[0].questions} questions{note}, {_members(of_task)}", style="bold")
         for title, chosen in TABLES:
             yield _table(title, [column for column in COLUMNS if chosen(column)], of_task)
         yield Text()
+
+
+def _members(rows: Sequence[Row]) -> str:
+    first, last = rows[0].members, rows[-1].members
+    return f"{first} members" + (f", {last} at epoch {rows[-1].epoch}, the others diverged" if last < first else "")
 
 
 def _table(title: str, columns: Sequence[Column], rows: Sequence[Row]) -> Table:
@@ -56,7 +61,13 @@ def run_dict(run: Run) -> dict[str, Any]:
         "run": str(run.path),
         "settings": run.config.as_dict(),
         "facts": run.facts,
-        "epochs": {str(epoch): {task: run.numbers(epoch, task) for task in run.tasks(epoch)} for epoch in run.epochs},
+        "epochs": {
+            str(epoch): {
+                task: run.numbers(epoch, task) | {"separation": run.separation(epoch, task)}
+                for task in run.tasks(epoch)
+            }
+            for epoch in run.epochs
+        },
     }
 
 

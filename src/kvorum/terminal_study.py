@@ -11,7 +11,9 @@ from rich.text import Text
 from kvorum.errors import KvorumError, nearest
 from kvorum.report.analysis import Analysis, Studied
 from kvorum.report.findings import Finding, Verdict, findings
+from kvorum.report.glance import notices
 from kvorum.report.tables import Cell
+from kvorum.report.words import count
 from kvorum.uncertainty.plane import QUADRANTS
 from kvorum.uncertainty.retention import OUTCOMES
 
@@ -34,7 +36,7 @@ def study_dict(analysis: Analysis) -> dict[str, Any]:
             "mutual_information": cuts.mutual_information,
             "mutual_information_from": cuts.mutual_information_from,
         },
-        "warnings": analysis.warnings,
+        "warnings": notices(analysis),
         "findings": [dataclasses.asdict(finding) for finding in findings(analysis)],
         "tasks": {task[0].task: {str(one.epoch): _studied_dict(one) for one in task} for task in analysis.tasks},
     }
@@ -46,6 +48,7 @@ def _studied_dict(one: Studied) -> dict[str, Any]:
         "subensembles": one.subensembles,
         "quadrants": one.shares,
         "outcomes": change.outcomes if change else None,
+        "crossed": one.crossed,
         "movement": change.movement if change else None,
         "carried": one.carried,
         "diversity": one.diversity,
@@ -57,7 +60,7 @@ def study_tables(analysis: Analysis) -> Iterator[Table | Text]:
     if not analysis.tasks:
         yield Text(f"{analysis.run.path}: nothing is scored yet")
         return
-    for warning in analysis.warnings:
+    for warning in notices(analysis):
         yield Text(warning, style="yellow")
     if found := findings(analysis):
         yield _findings(found)
@@ -70,11 +73,12 @@ def study_tables(analysis: Analysis) -> Iterator[Table | Text]:
     for task in analysis.tasks:
         yield Text()
         yield Text(f"{task[0].task}: {len(task[-1].evaluation.predictions)} questions", style="bold")
-        marked = [one for one in task if one.epoch in analysis.marks] or [task[-1]]
+        marked = analysis.marked(task)
         yield _subensembles(marked)
         yield _quadrants(task)
         if any(one.change for one in task):
             yield _outcomes(task)
+            yield _crossed(marked)
             yield _movement(marked)
         if any(one.diversity for one in task):
             yield _diversity(task)
@@ -85,7 +89,8 @@ def _findings(found: Sequence[Finding]) -> Table:
     for heading in ("claim", "this run", "by what"):
         table.add_column(heading, max_width=36 if heading == "claim" else None)
     for finding in found:
-        table.add_row(finding.claim, Text(finding.verdict, style=VERDICT_STYLES[finding.verdict]), finding.evidence)
+        verdict = Text(finding.verdict, style=VERDICT_STYLES[finding.verdict])
+        table.add_row(finding.claim, verdict, Text(finding.evidence))
     return table
 
 
@@ -126,6 +131,14 @@ def _outcomes(task: Sequence[Studied]) -> Table:
                 str(one.epoch),
                 *(Text(f"{found[name]['questions']}\n") + _interval(found[name]["share"]) for name in OUTCOMES),
             )
+    return table
+
+
+def _crossed(marked: Sequence[Studied]) -> Table:
+    table = _table("What became of them, by the kind of doubt: questions", ["epoch", "outcome", *QUADRANTS])
+    for one in marked:
+        for name, inside in (one.crossed or {}).items():
+            table.add_row(str(one.epoch), name, *(str(inside[quadrant]) for quadrant in QUADRANTS))
     return table
 
 
@@ -189,6 +202,8 @@ def question_list(
 ) -> list[dict[str, Any]]:
     """The questions of a task at an epoch, those of an outcome and a quadrant only, as plain values; nats.
 
+    `votes` is the place of each member's answer among the choices.
+
     Raises `KvorumError` for a task or epoch that is not scored, and for an outcome where epoch 0 is not.
     """
     one = _at(analysis, task, epoch)
@@ -198,6 +213,7 @@ def question_list(
             f"{analysis.run.path}: {one.task} is not scored at epoch 0, so nothing says what became of it"
         )
     predictions = one.evaluation.predictions
+    votes = predictions.probs.argmax(axis=-1)
     chosen = np.ones(len(predictions), bool)
     if outcome is not None and change is not None:
         chosen &= change.outcome == OUTCOMES.index(ASKED_OUTCOMES[outcome])
@@ -205,6 +221,8 @@ def question_list(
         chosen &= one.quadrant == QUADRANTS.index(quadrant)
     return [
         {
+            "task": one.task,
+            "epoch": one.epoch,
             "id": predictions.ids[row],
             "subject": predictions.subjects[row],
             "question": predictions.questions[row],
@@ -212,7 +230,9 @@ def question_list(
             "ensemble": _choice(predictions.choices[row], int(predictions.predicted[row])),
             "probabilities": predictions.mean[row, : len(predictions.choices[row])].tolist(),
             "predictive_entropy": float(predictions.predictive_entropy[row]),
+            "expected_entropy": float(predictions.expected_entropy[row]),
             "mutual_information": float(predictions.mutual_information[row]),
+            "votes": votes[:, row].tolist(),
             "quadrant": QUADRANTS[one.quadrant[row]],
             "outcome": OUTCOMES[change.outcome[row]] if change and change.outcome[row] >= 0 else None,
             "kl": float(change.kl[row]) if change and change.asked[row] else None,
@@ -243,9 +263,8 @@ def _choice(choices: Sequence[str], place: int) -> str | None:
 
 def question_table(found: Sequence[Mapping[str, Any]]) -> Table:
     """A row a question."""
-    table = Table(
-        title=f"{len(found)} question{'' if len(found) == 1 else 's'}", title_justify="left", box=None, pad_edge=False
-    )
+    title = count(len(found), "question") + (f" of {found[0]['task']}, epoch {found[0]['epoch']}" if found else "")
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
     for heading in ("question", "right answer", "ensemble", "doubt", "since epoch 0"):
         table.add_column(heading)
     for heading in ("entropy", "MI", "KL"):

@@ -266,6 +266,7 @@ def test_pages_turn(run, opened):
         assert opened.inner_text("#count") == f"{count} of 80 found among 80 questions"
         seen += questions(opened)
     assert opened.is_disabled("#next")
+    assert opened.evaluate("document.activeElement.id") == "count"
     assert sorted(seen) == sorted(run.predictions(3, "facts_capitals").questions)
 
 
@@ -284,6 +285,17 @@ def test_an_unknown_answer_is_neither_right_nor_wrong(opened):
     opened.select_option("#pick-task", label=HOSTILE_TASK)
     opened.select_option("#pick-show", "unknown")
     assert shown(opened, ".open") == ["?"]
+
+
+@pytest.mark.parametrize(("width", "seen"), [(640, 0), (1280, 5)])
+def test_headings_that_are_not_seen_cannot_be_tabbed_to(opened, width, seen):
+    opened.set_viewport_size({"width": width, "height": 800})
+    opened.focus("#search")
+    stops = 0
+    for _ in range(8):
+        opened.keyboard.press("Tab")
+        stops += opened.evaluate("document.activeElement.matches('#table thead button')")
+    assert stops == seen
 
 
 @pytest.mark.parametrize("width", [360, 390, 768, 1280])

@@ -7,15 +7,16 @@ from kvorum.report.analysis import StudyOptions
 from kvorum.run import Run
 
 
-def write(run: Run, options: StudyOptions | None = None) -> Path:
-    """Write a run's report: `report/index.html`, which holds everything, and its figures beside it as SVG and PNG.
+def write(run: Run, options: StudyOptions | None = None, folder: Path | None = None) -> Path:
+    """Write a run's report: `index.html`, which holds everything, and its figures beside it as SVG and PNG, into
+    `report/` in the run directory or another folder.
 
     Returns the path of the page. Raises `KvorumError` for an epoch to mark that is not scored.
     """
     # matplotlib takes long to import, and the tables, which this package has as well, must come at once.
     from kvorum.report.page import write as write_page
 
-    return write_page(run, options)
+    return write_page(run, options, folder)
 
 
 def write_study(

@@ -15,8 +15,9 @@ from kvorum.errors import KvorumError
 from kvorum.report.evaluations import Evaluation, by_task, common_ground, read_evaluations
 from kvorum.run import Run
 from kvorum.uncertainty.diversity import diversity
-from kvorum.uncertainty.plane import Cuts, quadrant_of, shares
+from kvorum.uncertainty.plane import QUADRANTS, Cuts, quadrant_of, shares
 from kvorum.uncertainty.retention import (
+    OUTCOMES,
     UNKNOWN,
     carried,
     kl_divergence,
@@ -121,6 +122,17 @@ class Studied:
         )
 
     @cached_property
+    def crossed(self) -> dict[str, dict[str, int]] | None:
+        """How many questions of each outcome lie in each quadrant; None where nothing is known of epoch 0."""
+        if self.change is None:
+            return None
+        found = {}
+        for place, name in enumerate(OUTCOMES):
+            inside = np.bincount(self.quadrant[self.change.outcome == place], minlength=len(QUADRANTS))
+            found[name] = dict(zip(QUADRANTS, inside.tolist(), strict=True))
+        return found
+
+    @cached_property
     def carried(self) -> dict[str, Any] | None:
         """Of `uncertainty.retention.carried`: whether torn questions still carry the pre-trained answer."""
         if self.prior is None or self.change is None or not self.epoch:
@@ -160,6 +172,10 @@ class Analysis:
     def evaluations(self) -> list[Evaluation]:
         """Every task at every epoch."""
         return [studied.evaluation for task in self.tasks for studied in task]
+
+    def marked(self, task: Sequence[Studied]) -> list[Studied]:
+        """A task at the marked epochs; at its last where it is scored at none of them."""
+        return [one for one in task if one.epoch in self.marks] or [task[-1]]
 
     def compute(self) -> None:
         """Compute every part now, different ones side by side: numpy leaves the interpreter to others meanwhile."""

@@ -150,8 +150,8 @@ def by_epoch(analysis: Analysis, tasks: Iterable[Sequence[tuple[Studied, Sequenc
 
 
 def marked(analysis: Analysis) -> list[Studied]:
-    """Every task at the epochs that are marked."""
-    return [of for task in analysis.tasks for of in task if of.epoch in analysis.marks]
+    """Every task at the epochs that are marked; at its last where it is scored at none of them."""
+    return [of for task in analysis.tasks for of in analysis.marked(task)]
 
 
 def at(analysis: Analysis, of: Studied) -> str:
@@ -161,9 +161,11 @@ def at(analysis: Analysis, of: Studied) -> str:
 
 def epoch_words(analysis: Analysis, epoch: int) -> str:
     """An epoch with what marks it."""
-    words = {analysis.best: "best NLL in domain", analysis.last: "the last"}.get(epoch, "")
+    first = analysis.tasks[0][0].evaluation
+    where = "in domain" if first.in_domain else f"on {first.task}"
+    words = {analysis.best: f"best NLL {where}", analysis.last: "the last"}.get(epoch, "")
     if epoch == analysis.best == analysis.last:
-        words = "the last, and of best NLL in domain"
+        words = f"the last, and of best NLL {where}"
     return f"epoch {epoch}" + (f" ({words})" if words else "")
 
 

@@ -59,12 +59,14 @@ class Beside:
     style: str
 
 
-def write(run: Run, options: StudyOptions | None = None) -> Path:
+def write(run: Run, options: StudyOptions | None = None, folder: Path | None = None) -> Path:
     """Write a run's report: `index.html`, which holds everything, and its figures beside it as SVG and PNG.
+
+    Into `report/` in the run directory, or into another folder.
 
     Returns the path of the page. Raises `KvorumError` for an epoch to mark that is not scored.
     """
-    return write_page(analyse(run, options), run.report_folder)
+    return write_page(analyse(run, options), folder or run.report_folder)
 
 
 def write_page(analysis: Analysis, folder: Path, beside: Beside | None = None) -> Path:

@@ -3,8 +3,6 @@
 Counts lead to the lists of the questions behind them.
 """
 
-import numpy as np
-
 from kvorum.report.analysis import Analysis, Change, Studied
 from kvorum.report.grid import (
     DASH,
@@ -199,12 +197,11 @@ def _outcomes(of: Studied, change: Change) -> list[Entry]:
 def _crossed(found: tuple[Studied, Change] | None, outcome: str) -> list[Entry]:
     if found is None:
         return [Entry(text=DASH)] * (len(QUADRANTS) + 1)
-    of, change = found
-    inside = np.bincount(of.quadrant[change.outcome == OUTCOMES.index(outcome)], minlength=len(QUADRANTS))
-    cells = [
-        questions(of, int(inside[place]), outcome=slug(outcome), quadrant=name) for place, name in enumerate(QUADRANTS)
-    ]
-    return [*cells, questions(of, int(inside.sum()), outcome=slug(outcome))]
+    of, _ = found
+    assert of.crossed is not None
+    inside = of.crossed[outcome]
+    cells = [questions(of, inside[name], outcome=slug(outcome), quadrant=name) for name in QUADRANTS]
+    return [*cells, questions(of, sum(inside.values()), outcome=slug(outcome))]
 
 
 def _movement(change: Change) -> list[Entry]:

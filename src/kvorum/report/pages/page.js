@@ -109,7 +109,13 @@
   pick("direction").addEventListener("click", () => choose({ order: wanted.order === "down" ? "up" : "down" }));
   byId("search").addEventListener("input", (event) => choose({ search: event.target.value }));
   byId("tools").addEventListener("submit", (event) => event.preventDefault());
-  const turn = (step) => { turned += step; draw(); byId("count").scrollIntoView({ block: "nearest" }); };
+  function turn(step) {
+    turned += step;
+    draw();
+    byId("count").scrollIntoView({ block: "nearest" });
+    // A button that is disabled loses the focus to nothing.
+    if (byId(step > 0 ? "next" : "back").disabled) byId("count").focus({ preventScroll: true });
+  }
   byId("back").addEventListener("click", () => turn(-1));
   byId("next").addEventListener("click", () => turn(1));
   for (const heading of document.querySelectorAll("#table th[data-sort]")) {
