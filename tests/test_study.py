@@ -25,7 +25,10 @@ SETTINGS = {
     "limit_to": "random",
 }
 RUNS = {"product": None, "none": {"prior": "none", "members": 3}, "untouched": {"members": 1, "epochs": 0}}
-SHOWN = {"compare": [["product", "none"]], "report": {"mark": [0, 1], "sizes": [1, 2], "cut_epoch": 1}}
+SHOWN = {
+    "compare": [["product", "none"], ["none", "product"]],
+    "report": {"mark": [0, 1], "sizes": [1, 2], "cut_epoch": 1},
+}
 """Marks, sizes and a cut that the first run has, and the last has not."""
 
 
@@ -55,6 +58,9 @@ def test_one_command_fits_compares_and_writes_one_page_and_each_runs_own(done: t
         assert (run.report_folder / "index.html").is_file()
     text = page.read_text(encoding="utf-8")
     assert 'href="../none/report/index.html"' in text and "product" in text
+    # What holds for both comparisons is said once.
+    assert [number for number in (1, 2) if f'id="comparison-{number}-figures"' in text] == [1, 2]
+    assert [number for number in (1, 2) if f'id="comparison-{number}-reading"' in text] == [2]
 
 
 def test_the_page_holds_the_differences_that_the_predictions_have(done: tuple[Path, Path]) -> None:

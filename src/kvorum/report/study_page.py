@@ -34,7 +34,9 @@ def write(
         title = f"{' and '.join(names[1:])} against {names[0]}"
         chosen = [runs[name] for name in names]
         comparison = compare(chosen, members=members_to_compare(chosen), names=names)
-        sections.append(comparison_sections(comparison, folder, stem=stem, heading=title))
+        # What holds for all of them is said once, after the last.
+        last = number == len(comparisons)
+        sections.append(comparison_sections(comparison, folder, stem=stem, heading=title, reading=last))
         contents.append((f"{stem}-figures", title))
     beside = Beside(sections=Markup("\n").join(sections), contents=contents, style=comparison_style())
     return write_page(analyse(first, options), folder, beside)

@@ -42,12 +42,13 @@ def write_comparison(comparison: Comparison, folder: str | Path) -> Path:
 
 
 def comparison_sections(
-    comparison: Comparison, folder: str | Path, *, stem: str = "comparison", heading: str = ""
+    comparison: Comparison, folder: str | Path, *, stem: str = "comparison", heading: str = "", reading: bool = True
 ) -> Markup:
     """The sections of the page alone: `<section>` elements whose ids begin with `stem`.
 
     Writes their figures into the folder as `STEM-1` and `STEM-2`. `heading`, where given, stands before each section's
-    own, for a page with more than one comparison. The page that takes them in needs `comparison_style` besides its own.
+    own, for a page with more than one comparison; without `reading`, how to read it is left to another of them. The
+    page that takes them in needs `comparison_style` besides its own.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +74,7 @@ def comparison_sections(
             figures=figures,
             columns=COMPARED,
             tasks=_tasks(comparison),
-            reading=READING,
+            reading=READING if reading else (),
         )
     )
 
