@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,11 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def base() -> BaseModel:
+def base() -> Iterator[BaseModel]:
+    threads = torch.get_num_threads()
     torch.set_num_threads(os.cpu_count() or 1)
-    return load_base("smollm2-135m")
+    yield load_base("smollm2-135m")
+    torch.set_num_threads(threads)
 
 
 @torch.no_grad()

@@ -14,7 +14,8 @@ from kvorum.posterior.priors import product
 from kvorum.posterior.step import take_step
 from tests import tiny
 
-STEPS, BATCH, LR, CLIP, L2, RANK, ALPHA = 4, 3, 3e-3, 0.3, 0.1, 2, 4.0
+# Steps small enough that rounding is not blown up by the random models' own dynamics: at 3e-3 mistral makes 3e-5 of it.
+STEPS, BATCH, LR, CLIP, L2, RANK, ALPHA = 4, 3, 1e-3, 0.3, 0.1, 2, 4.0
 
 
 def batches(member: int, step: int) -> list[int]:
