@@ -297,9 +297,9 @@ def compare(
     from kvorum.report.comparison.page import write_comparison
     from kvorum.terminal_comparison import comparison_tables
 
-    folder = out_ or Path(runs[0]) / "report" / "comparison" if runs else Path()
     with err.status("computing"):
         comparison = compare_runs([Run.open(run) for run in runs], members=members)
+    folder = out_ or Path(runs[0]) / "report" / "comparison"
     # The numbers first: they are worth having where no page can be written.
     if json:
         _print_json(comparison.as_dict() | {"page": str(folder / "index.html")})

@@ -16,7 +16,7 @@ from kvorum.config import fit_config
 from kvorum.engine import BaseModel, Item, attached, compiled
 from kvorum.errors import KvorumError
 from kvorum.files import atomic
-from kvorum.posterior.job import Job, digest_of_test, plan
+from kvorum.posterior.job import Job, digests_of_tests, plan
 from kvorum.posterior.optimizer import MemberAdamW
 from kvorum.posterior.posterior import Posterior, compile_pays, from_run, prediction_facts
 from kvorum.posterior.priors import PRIORS
@@ -89,7 +89,7 @@ class Fitting:
         self.config = job.config
         self.run = run
         self.progress = progress
-        self.digests = {task.name: digest_of_test(task) for task in job.evaluation}
+        self.digests = digests_of_tests(job.evaluation)
         self.fitted_on = frozenset((q.question, q.choices) for q in job.train)
         self.done = 0
         """Epochs that are behind the stack."""

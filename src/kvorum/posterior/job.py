@@ -185,8 +185,8 @@ class Questions:
 
     @property
     def evaluation_digests(self) -> dict[str, str]:
-        """Of the questions of each task to score: that of `Predictions.questions_digest` of their predictions."""
-        return {task.name: digest_of_test(task) for task in self.evaluation}
+        """Of the questions of each task to score, by its name."""
+        return digests_of_tests(self.evaluation)
 
 
 def read_questions(config: FitConfig, given: Sequence[Task] = ()) -> Questions:
@@ -228,9 +228,14 @@ def _training_questions(task: Task, config: FitConfig) -> tuple[Question, ...]:
     return train
 
 
-def digest_of_test(task: Task) -> str:
-    """That of `Predictions.questions_digest` of predictions on all its test questions."""
-    return questions_digest((q.id, q.question, q.choices, -1 if q.answer is None else q.answer) for q in task.test)
+def digests_of_tests(tasks: Sequence[Task]) -> dict[str, str]:
+    """By each task's name what `Predictions.questions_digest` is of predictions on all its test questions."""
+    return {
+        task.name: questions_digest(
+            (q.id, q.question, q.choices, -1 if q.answer is None else q.answer) for q in task.test
+        )
+        for task in tasks
+    }
 
 
 def _digest(questions: Sequence[Question]) -> str:

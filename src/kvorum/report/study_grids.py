@@ -58,9 +58,7 @@ def outcomes_grid(analysis: Analysis) -> Grid | None:
 
 def crossed_grid(analysis: Analysis) -> Grid | None:
     """Outcomes by quadrant at the marked epochs, side by side; None without epoch 0."""
-    found = {
-        (of.task, of.epoch): (of, change) for of in marked(analysis) if of.epoch and (change := known(of)) is not None
-    }
+    found = {(of.task, of.epoch): of for of in marked(analysis) if of.epoch and known(of) is not None}
     epochs = sorted({epoch for _, epoch in found})
     if not epochs:
         return None
@@ -194,14 +192,13 @@ def _outcomes(of: Studied, change: Change) -> list[Entry]:
     return entries
 
 
-def _crossed(found: tuple[Studied, Change] | None, outcome: str) -> list[Entry]:
+def _crossed(found: Studied | None, outcome: str) -> list[Entry]:
     if found is None:
         return [Entry(text=DASH)] * (len(QUADRANTS) + 1)
-    of, _ = found
-    assert of.crossed is not None
-    inside = of.crossed[outcome]
-    cells = [questions(of, inside[name], outcome=slug(outcome), quadrant=name) for name in QUADRANTS]
-    return [*cells, questions(of, sum(inside.values()), outcome=slug(outcome))]
+    assert found.crossed is not None
+    inside = found.crossed[outcome]
+    cells = [questions(found, inside[name], outcome=slug(outcome), quadrant=name) for name in QUADRANTS]
+    return [*cells, questions(found, sum(inside.values()), outcome=slug(outcome))]
 
 
 def _movement(change: Change) -> list[Entry]:
