@@ -83,6 +83,7 @@ def noise_run(folder: Path, members: int, epochs: int) -> Path:
     for epoch in range(epochs):
         run.epoch_folder(epoch).mkdir(parents=True)
         run.adapters_file(epoch).touch()
+        run.keep(run.adapters_file(epoch))
     for task in TASKS:
         for epoch, predictions in enumerate(_task(task, members, epochs, words, random)):
             run.save_predictions(epoch, task, predictions)

@@ -175,7 +175,7 @@ def test_a_full_disk_is_one_line_and_status_1(
     with pytest.raises(SystemExit) as stop:
         cli.main(["report", run])
     said = capsys.readouterr().err
-    assert stop.value.code == 1 and "No space left on device: 'page'" in said and "Traceback" not in said
+    assert stop.value.code == 1 and "page: No space left on device; what was saved" in said and "Traceback" not in said
 
 
 def test_an_epoch_that_is_not_saved_is_named(run: str, capsys: pytest.CaptureFixture) -> None:

@@ -8,6 +8,7 @@ from kvorum.config import fit_config
 from kvorum.errors import KvorumError
 from kvorum.predictions import Predictions
 from kvorum.run import Run, locked
+from kvorum.run.directory import Point
 
 CONFIG = fit_config({"model": "m", "task": "t", "members": 2})
 
@@ -30,7 +31,7 @@ def start(path: Path) -> Run:
     return Run.start(path, CONFIG, {"task": "t", "evaluation_tasks": ["t", "u"]})
 
 
-def test_numbers_are_kept_and_follow_the_predictions(tmp_path: Path) -> None:
+def test_numbers_are_kept_and_follow_the_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(tmp_path / "run")
     run.save_predictions(0, "t", predictions())
     kept = run.predictions_file(0, "t").with_suffix(".numbers.json")
@@ -38,8 +39,12 @@ def test_numbers_are_kept_and_follow_the_predictions(tmp_path: Path) -> None:
     content = json.loads(kept.read_text())
     content["numbers"]["ensemble"]["accuracy"]["value"] = 0.5
     kept.write_text(json.dumps(content))
-    assert run.numbers(0, "t")["ensemble"]["accuracy"]["value"] == 0.5, "what is kept is read"
-    predictions(flip=True).save(run.predictions_file(0, "t"))
+    assert run.numbers(0, "t")["ensemble"]["accuracy"]["value"] == 1.0, "what was changed is made again"
+    reads = []
+    monkeypatch.setattr(Predictions, "load", reads.append)
+    assert run.numbers(0, "t")["ensemble"]["accuracy"]["value"] == 1.0 and not reads, "what is kept is read"
+    monkeypatch.undo()
+    run.save_predictions(0, "t", predictions(flip=True))
     assert run.numbers(0, "t")["ensemble"]["accuracy"]["value"] == 0.0, "but not of other predictions"
     for damaged in ("{", "[]", '{"format": 0}'):
         kept.write_text(damaged)
@@ -71,19 +76,26 @@ def test_epochs_are_those_with_adapters(tmp_path: Path) -> None:
     for epoch in (0, 3, 12):
         run.epoch_folder(epoch).mkdir(parents=True)
         run.adapters_file(epoch).touch()
+        run.keep(run.adapters_file(epoch))
     run.epoch_folder(13).mkdir()
+    run.adapters_file(13).touch()
     assert run.epochs == (0, 3, 12) and run.resolve_epochs("last") == (12,) and run.resolve_epochs("all") == run.epochs
     assert run.resolve_epochs("12,0") == (12, 0)
 
 
-def test_a_line_that_a_crash_cut_short_is_no_line(tmp_path: Path) -> None:
+def test_the_log_counts_up_to_the_last_saved_point(tmp_path: Path) -> None:
     run = start(tmp_path / "run")
-    run.append_log([{"epoch": 1, "step": 0}, {"epoch": 1, "step": 1}, {"epoch": 2, "step": 0}])
+    first = [{"epoch": 1, "step": 0}, {"epoch": 1, "step": 1}, {"epoch": 2, "step": 0}]
+    run.append_log(first)
+    run.keep(*run.flushed_log())
+    run.append_log([{"epoch": 2, "step": 1}])
     with (run.path / "log.jsonl").open("a") as file:
         file.write('{"epoch": 2, "st')
-    assert len(Run.open(run.path).log) == 3
-    run.cut_log(1)
-    assert Run.open(run.path).log == [{"epoch": 1, "step": 0}, {"epoch": 1, "step": 1}]
+    assert Run.open(run.path).log == first
+    run.cut_log(Point(1, 1))
+    assert Run.open(run.path).log == first and len((run.path / "log.jsonl").read_text().splitlines()) == 3
+    run.cut_log(Point(1))
+    assert Run.open(run.path).log == first[:2]
 
 
 def test_what_is_no_run_is_said_with_the_runs_nearby(tmp_path: Path) -> None:
@@ -94,6 +106,9 @@ def test_what_is_no_run_is_said_with_the_runs_nearby(tmp_path: Path) -> None:
     with pytest.raises(KvorumError, match="holds no run"):
         Run.open(tmp_path / "plain")
     (tmp_path / "there" / "config.yaml").write_text("model: m\ntask: t\nmembrs: 3\n")
+    with pytest.raises(KvorumError, match=r"config.yaml is \d+ bytes long, \d+ were written"):
+        Run.open(tmp_path / "there")
+    (tmp_path / "there" / "manifest.json").unlink()
     with pytest.raises(KvorumError, match=r"config.yaml: there is no setting 'membrs'"):
         Run.open(tmp_path / "there")
 

@@ -73,7 +73,7 @@ def test_a_task_scored_at_no_marked_epoch_is_shown_at_its_last_and_brackets_are_
     settings = {"questions": 40, "skill": 0.4, "spread": 0.6}
     run = make(tmp_path / "run", {"facts_capitals": settings, "of [bold]words[x]": settings})
     for epoch in (2, 3):
-        run.predictions_file(epoch, "of [bold]words[x]").unlink()
+        run.keep(drop=[run.predictions_file(epoch, "of [bold]words[x]")])
     found = analyse(run, StudyOptions(mark=(2, 3)))
     assert [(one.task, one.epoch) for one in marked(found)][2:] == [("of [bold]words[x]", 1)]
     run = make(tmp_path / "whole", {"facts_capitals": settings, "of [bold]words[x]": settings})

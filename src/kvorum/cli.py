@@ -15,7 +15,7 @@ from rich.markup import escape
 from kvorum.config import FIELDS, SETTINGS, CutOptions, FitConfig, StudyOptions, fit_config, read_yaml
 from kvorum.errors import KvorumError
 from kvorum.report.analysis import analyse
-from kvorum.run import Run, locked
+from kvorum.run import CHECKED_BY_ALL, Run, locked
 from kvorum.terminal import answer_dict, answer_table, numbers_tables, run_dict
 from kvorum.terminal_study import question_list, question_table, study_dict, study_tables
 
@@ -58,11 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         # The disk's word, not a mistake in kvorum: full, read-only, no permission.
         logging.getLogger(__name__).debug("traceback", exc_info=True)
-        err.print(f"[bold red]kvorum:[/] {escape(str(error))}; what was saved before is whole", highlight=False)
+        said = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        err.print(
+            f"[bold red]kvorum:[/] {escape(said)}; what was saved before is whole, and the same command goes on from "
+            "there once that is mended",
+            highlight=False,
+        )
         sys.exit(1)
-    except KeyboardInterrupt:
-        err.print("stopped; what was saved is kept, and the same command goes on from there")
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        said = str(stop) or "stopped at once; what was saved before is kept"
+        err.print(f"{escape(said)}; the same command goes on from there", highlight=False)
+        sys.exit(128 + getattr(stop, "signal", 2))
 
 
 DESCRIPTION = (
@@ -83,10 +89,18 @@ FIT_DESCRIPTION = (
 )
 
 
+FIT_FLAGS = {
+    "dry_run": "Show what would run, and one whole prompt with its tokens; fit nothing.",
+    "repair": "Compute again what is damaged in the run directory or missing from it.",
+    "allow_drift": "Go on although settings, questions, base model or version are others, and record what differs.",
+}
+
+
 def _fit(arguments: list[str]) -> None:
     file = arguments[0] if arguments and Path(arguments[0]).suffix in {".yaml", ".yml"} else None
     settings = read_yaml(file) if file else {}
     settings.pop("facts", None)  # a run's own config.yaml can be fitted again
+    trusting = bool(settings.pop("trust_remote_code", False))
     if file:
         known = {name: settings.get(name, "to be named") for name in ("model", "task")}
         settings = {name: getattr(fit_config(settings | known, where=file), name) for name in settings}
@@ -98,25 +112,32 @@ def _fit(arguments: list[str]) -> None:
         config=OPTIONS,
     )
     config = fit_config({name: getattr(asked, name) for name in SETTINGS}, where="kvorum fit")
+    if trusting and not config.trust_remote_code:
+        raise KvorumError(
+            f"{file} asks to run Python code that comes with {config.model}; where you have read and trust that code, "
+            "say so yourself: --trust-remote-code"
+        )
     job = _plan(config)
     if asked.dry_run:
         from kvorum.posterior.dry_run import describe
 
         out.print(escape(describe(job)), highlight=False)
         return
-    _fit_job(job)
+    _fit_job(job, repair=asked.repair, allow_drift=asked.allow_drift)
     out.print(f"fitted into {job.out}; next: kvorum report {job.out}", highlight=False)
 
 
 def _flags(defaults: dict[str, Any]) -> type:
-    """A dataclass of the settings and --dry-run, with the help from the settings' own docstrings."""
+    """A dataclass of the settings and the flags of the command, with the help from the settings' own docstrings."""
     fields: list[Any] = []
     for name, info in FIELDS.items():
         kind = Annotated[info.annotation, tyro.conf.arg(help=info.description)]
         default = defaults.get(name, ... if info.is_required() else info.default)
         fields.append((name, kind) if default is ... else (name, kind, dataclasses.field(default=default)))
-    dry = Annotated[bool, tyro.conf.arg(help="Show what would run, and one whole prompt with its tokens; fit nothing.")]
-    fields.append(("dry_run", dry, dataclasses.field(default=False)))
+    fields += [
+        (name, Annotated[bool, tyro.conf.arg(help=says)], dataclasses.field(default=False))
+        for name, says in FIT_FLAGS.items()
+    ]
     return dataclasses.make_dataclass("fit", fields, kw_only=True, frozen=True)
 
 
@@ -139,19 +160,31 @@ def _quiet() -> None:
     transformers_logging.set_verbosity_error()
 
 
-def _fit_job(job: "Job") -> "Posterior":
+def _fit_job(job: "Job", *, repair: bool = False, allow_drift: bool = False) -> "Posterior":
     from kvorum.posterior.fit import fit_in_run_directory
     from kvorum.posterior.progress import Bars
 
-    return fit_in_run_directory(job, Bars(err))
+    return fit_in_run_directory(job, Bars(err), repair=repair, allow_drift=allow_drift)
 
 
-def _load(run: Run, epoch: int | str) -> "Posterior":
+def _open(path: Path) -> Run:
+    """The run in a directory, with a warning of every file that is not as it was written."""
+    run = Run.open(path)
+    for damage in run.damage(most=CHECKED_BY_ALL):
+        err.print(
+            f"[bold]warning:[/] {escape(f'{run.path}: {damage}')}; kvorum check {escape(str(run.path))} --repair "
+            "computes it again",
+            highlight=False,
+        )
+    return run
+
+
+def _load(run: Run, epoch: int | str, *, trust_remote_code: bool = False) -> "Posterior":
     with err.status("loading"):
         from kvorum.posterior.posterior import load
 
         _quiet()
-        return load(run, epoch)
+        return load(run, epoch, trust_remote_code=trust_remote_code)
 
 
 @app.command
@@ -162,6 +195,7 @@ def evaluate(
     epochs: str = "last",
     evaluate_limit: int | None = None,
     data_root: str | None = None,
+    trust_remote_code: bool = False,
 ) -> None:
     """Score tasks with a run's ensemble, and keep the predictions in the run.
 
@@ -171,14 +205,15 @@ def evaluate(
         epochs: last, all, or numbers such as 0,3.
         evaluate_limit: Score N questions only: the first, or a random sample where the run's limit_to says so.
         data_root: A local mirror of the question sets; default: the one of the run.
+        trust_remote_code: Run Python code that comes with the base model.
     """
     from kvorum.tasks import load_task
 
-    opened = Run.open(run)
+    opened = _open(run)
     root = data_root or opened.config.data_root
     tasks = [load_task(name, data_root=root, skip_bad_rows=opened.config.skip_bad_rows) for name in task]
     chosen = opened.resolve_epochs(epochs)
-    posterior = _load(opened, chosen[0])
+    posterior = _load(opened, chosen[0], trust_remote_code=trust_remote_code)
     from kvorum.posterior.evaluate import evaluate_epochs
     from kvorum.posterior.progress import Bars
 
@@ -208,7 +243,7 @@ def show(
     """
     if not study and shown != StudyOptions():
         raise KvorumError("--mark, --sizes and the cuts are the study's; add --study")
-    opened = Run.open(run)
+    opened = _open(run)
     if study:
         with err.status("computing"):
             analysis = analyse(opened, shown)
@@ -241,7 +276,7 @@ def report(
     """
     from kvorum.report import write
 
-    opened = Run.open(run)
+    opened = _open(run)
     with err.status("drawing"):
         page = write(opened, shown, out_)
     out.print(str(page), highlight=False, markup=False)
@@ -270,7 +305,7 @@ def questions(
         json: Print JSON.
     """
     shown = StudyOptions(**dataclasses.asdict(cut))
-    found = question_list(analyse(Run.open(run), shown), task=task, epoch=epoch, outcome=outcome, quadrant=quadrant)
+    found = question_list(analyse(_open(run), shown), task=task, epoch=epoch, outcome=outcome, quadrant=quadrant)
     if json:
         _print_json(found)
     else:
@@ -298,7 +333,7 @@ def compare(
     from kvorum.terminal_comparison import comparison_tables
 
     with err.status("computing"):
-        comparison = compare_runs([Run.open(run) for run in runs], members=members)
+        comparison = compare_runs([_open(run) for run in runs], members=members)
     folder = out_ or Path(runs[0]) / "report" / "comparison"
     # The numbers first: they are worth having where no page can be written.
     if json:
@@ -321,6 +356,7 @@ def study(
     /,
     out_: Annotated[str | None, tyro.conf.arg(name="out")] = None,
     dry_run: bool = False,
+    trust_remote_code: bool = False,
     json: bool = False,
 ) -> None:
     """Fit, score and compare the runs of a study's YAML file, and write one report; what is done is skipped.
@@ -329,11 +365,17 @@ def study(
         file: The study: out, settings, runs, compare, report.
         out_: Its directory; default: the file's.
         dry_run: Only say what is done and what is left to do.
+        trust_remote_code: Run Python code that comes with the base models, where the study asks for it.
         json: Print JSON: the runs' directories and the report.
     """
     from kvorum.study import Study, describe
 
     planned = Study.read(file, out=out_)
+    if any(fit.trust_remote_code for fit in planned.fits.values()) and not trust_remote_code:
+        raise KvorumError(
+            f"{file} asks to run Python code that comes with a base model; where you have read and trust that code, "
+            "say so yourself: --trust-remote-code"
+        )
     if dry_run:
         if json:
             _print_json({name: {"done": planned.done(name) is not None} for name in planned.fits})
@@ -354,6 +396,65 @@ def study(
 
 
 @app.command
+def check(
+    run: tyro.conf.Positional[Path],
+    /,
+    repair: bool = False,
+    trust_remote_code: bool = False,
+    json: bool = False,
+) -> None:
+    """Hold every file of a run against its checksum; exit status 1 where one is damaged or missing.
+
+    Args:
+        run: The run directory.
+        repair: Compute again what is damaged or missing, as far as the run's own settings tell how.
+        trust_remote_code: Run Python code that comes with the base model.
+        json: Print JSON.
+    """
+    from kvorum.run.relist import relist
+
+    if repair:
+        with locked(run):
+            relist(run)
+        _repair(run, trust_remote_code=trust_remote_code)
+    opened = Run.open(run)
+    with err.status("reading"):
+        damage, files = opened.damage(), opened.manifest.files
+    size = sum(seal.bytes for seal in files.values())
+    if json:
+        found = [dataclasses.asdict(one) for one in damage]
+        _print_json({"run": str(run), "files": len(files), "bytes": size, "damage": found})
+    else:
+        for one in damage:
+            out.print(f"{run}: {one}", highlight=False, markup=False)
+        whole = f"{len(files)} files, {size / 2**20:,.1f} MiB: "
+        out.print(f"{whole}{f'{len(damage)} damaged' if damage else 'all as they were written'}", highlight=False)
+    if damage:
+        sys.exit(1)
+
+
+def _repair(path: Path, *, trust_remote_code: bool) -> None:
+    opened = Run.open(path)
+    damage = opened.damage()
+    if not damage:
+        return
+    from kvorum.posterior.fit import repair_run_directory
+    from kvorum.posterior.progress import Bars
+
+    if opened.config.trust_remote_code and not trust_remote_code:
+        raise KvorumError(f"{path}: its base model brings Python code of its own; add --trust-remote-code")
+    # Where the run lies now, which need not be where it was begun.
+    config = dataclasses.replace(opened.config, out=str(path), trust_remote_code=trust_remote_code)
+    for task, epoch in repair_run_directory(_plan(config), Bars(err)):
+        err.print(
+            f"{task} at epoch {epoch} is not among the tasks that the run's own settings name; score it again with: "
+            f"kvorum evaluate {path} --task {task} --epochs {epoch}",
+            highlight=False,
+            markup=False,
+        )
+
+
+@app.command
 def ask(
     run: tyro.conf.Positional[Path],
     question: tyro.conf.Positional[str],
@@ -361,6 +462,7 @@ def ask(
     choices: tuple[str, ...],
     subject: str = "",
     epoch: str = "last",
+    trust_remote_code: bool = False,
     json: bool = False,
 ) -> None:
     """Ask a run's ensemble a question: the answer, probabilities, entropy, mutual information, the members' votes.
@@ -371,12 +473,13 @@ def ask(
         choices: The candidate answers, at least two.
         subject: Its subject, for prompts that name one.
         epoch: Which epoch's adapters answer: last, or a number.
+        trust_remote_code: Run Python code that comes with the base model.
         json: Print JSON.
     """
     from kvorum.tasks.question import refuse_equal_choices
 
     refuse_equal_choices(choices)
-    predictions = _load(Run.open(run), epoch).ask(question, choices, subject=subject)
+    predictions = _load(_open(run), epoch, trust_remote_code=trust_remote_code).ask(question, choices, subject=subject)
     if json:
         _print_json(answer_dict(predictions))
     else:

@@ -67,6 +67,9 @@ class FitConfig:
     seed: int = 0
     """Where all random numbers come from; the same seed gives the same run."""
 
+    save_minutes: float = 10.0
+    """Minutes after which a fit is saved within an epoch, too; 0 = after every step."""
+
     train_limit: int | None = None
     """Fit on N training questions only."""
     evaluate_limit: int | None = None
@@ -93,7 +96,7 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         at_least = {"members": 1, "rank": 1, "batch_size": 1, "epochs": 0, "train_limit": 1, "evaluate_limit": 1}
-        at_least |= {"l2": 0, "clip": 0, "seed": 0, "token_budget": 1}
+        at_least |= {"l2": 0, "clip": 0, "save_minutes": 0, "seed": 0, "token_budget": 1}
         for name, least in at_least.items():
             value = getattr(self, name)
             if value is not None and not least <= value < float("inf"):

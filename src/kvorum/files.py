@@ -1,5 +1,6 @@
 """Writing a file so that a reader sees the old one or the new one whole, never half of either."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -7,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kvorum.errors import KvorumError
+
+TEMPORARY = ".*.tmp"
+"""The names, as a glob, under which files lie until they are whole; what a killed process leaves behind."""
 
 
 @contextmanager
@@ -17,7 +21,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     what lay at `path` before stays. The name handed out ends in `.tmp` whatever the suffix of `path`, so a writer that
     reads its format off the name must be told the format.
 
-    Raises KvorumError when the folder does not exist or `path` is itself a folder.
+    Raises KvorumError when the folder does not exist or `path` is itself a folder, and OSError, naming `path`, when
+    the disk does not take the file.
     """
     path = Path(path)
     if path.is_dir():
@@ -28,21 +33,56 @@ def atomic(path: str | Path) -> Iterator[Path]:
     beside = path.parent / f".{path.name[:40]}.{secrets.token_hex(6)}.tmp"
     try:
         yield beside
-        _flush(beside)
+        flush(beside)
         os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
+    except BaseException as error:
+        try:
+            beside.unlink(missing_ok=True)
+        except OSError as second:
+            # A read-only disk takes no removal either; the first error says more.
+            error.add_note(f"{beside} could not be removed: {second}")
+        if isinstance(error, OSError) and error.errno and str(error.filename or beside).endswith(".tmp"):
+            # By the name that the file should have had, and in the words of the system: writers have words of theirs.
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
     _flush_folder(path.parent)
 
 
-def _flush(path: Path) -> None:
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, so that they outlive a power cut."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        _flush_folder(folder.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, for good: also after a power cut."""
+    path.unlink(missing_ok=True)
+    if path.parent.is_dir():
+        _flush_folder(path.parent)
+
+
+def sha256(path: Path, size: int | None = None) -> str:
+    """The SHA-256 of a file, or of its first bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        if size is None:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while size > 0 and (part := file.read(min(size, 2**20))):
+            digest.update(part)
+            size -= len(part)
+        return digest.hexdigest()
+
+
+def flush(path: Path) -> None:
+    """Wait until a file's contents are on the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the rename itself outlive a power cut; only POSIX can open a folder for that."""
+    """Make a change of names outlive a power cut; only POSIX can open a folder for that."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

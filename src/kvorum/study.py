@@ -19,7 +19,8 @@ from pydantic.fields import FieldInfo
 
 from kvorum.config import FitConfig, StudyOptions, describe_errors, fit_config, read_yaml
 from kvorum.errors import KvorumError, nearest
-from kvorum.run import Run, differing_settings
+from kvorum.run import CHECKED_BY_ALL, Run, differing_settings
+from kvorum.run.directory import describe as describe_damage
 
 if TYPE_CHECKING:
     from kvorum.engine import BaseModel
@@ -138,7 +139,7 @@ class Study:
     def done(self, name: str) -> Run | None:
         """The run, if it is there with these settings and questions, all its epochs and all its scores.
 
-        Raises `KvorumError` for one that was fitted further than the study asks for.
+        Raises `KvorumError` for one that was fitted further than the study asks for, or is damaged.
         """
         config, questions = self.fits[name], self.questions[name]
         path = self.path / name
@@ -147,6 +148,8 @@ class Study:
         run = Run.open(path)
         if differing_settings(run.config, config):
             return None  # fitting says which setting differs, and refuses
+        if damage := run.damage(most=CHECKED_BY_ALL):
+            raise KvorumError(f"{path}: {describe_damage(damage)}; kvorum check {path} --repair computes it again")
         if run.epochs and run.epochs[-1] > config.epochs:
             raise KvorumError(
                 f"{path} is fitted to epoch {run.epochs[-1]}, and {self.where} asks for {config.epochs}: raise its "
@@ -155,7 +158,7 @@ class Study:
         if set(run.epochs) != set(range(config.epochs + 1)) or run.facts.get("train_digest") != questions.digest:
             return None
         scored = all(
-            run.predictions_file(epoch, task).is_file() and run.questions_digest(epoch, task) == digest
+            run.scored(epoch, task) and run.questions_digest(epoch, task) == digest
             for epoch in range(config.epochs + 1)
             for task, digest in questions.evaluation_digests.items()
         )

@@ -35,7 +35,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in {"lock", "config.yaml"}
+        if path.is_file() and path.name not in {"lock", "config.yaml", "manifest.json"}
     }
 
 
@@ -59,11 +59,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_very_same_files(
     } <= whole.keys()
     assert "epochs/001/optimizer.safetensors" not in whole
     for name in whole:
-        if name.endswith(".parquet"):  # the same but for the name of the run
-            ours, theirs = (kvorum.Predictions.load(tmp_path / run / name) for run in ("whole", "torn"))
-            assert np.array_equal(ours.probs, theirs.probs) and ours.facts == theirs.facts
-        elif not name.endswith(".numbers.json"):
-            assert whole[name] == torn[name], name
+        assert whole[name] == torn[name], name
 
 
 def test_the_same_call_on_a_finished_run_computes_nothing(tiny_model: str, question_file: str, tmp_path: Path) -> None:
@@ -113,11 +109,11 @@ def test_a_changed_training_file_and_a_changed_base_model_are_refused(question_f
     fit(model, question_file, out=out, epochs=0)
     text = Path(question_file).read_text()
     Path(question_file).write_text(text.replace('"answer": 0', '"answer": 1', 1))
-    with pytest.raises(kvorum.KvorumError, match="train digest was another"):
+    with pytest.raises(kvorum.KvorumError, match=r"training questions: was .*, now"):
         fit(model, question_file, out=out, epochs=0)
     Path(question_file).write_text(text)
     tiny.save(tmp_path / "model", seed=3)
-    with pytest.raises(kvorum.KvorumError, match="base revision was another"):
+    with pytest.raises(kvorum.KvorumError, match=r"base model's revision: was .*, now"):
         fit(model, question_file, out=out, epochs=0)
     with pytest.raises(kvorum.KvorumError, match=r"was fitted on .* but what is there now is"):
         kvorum.load(out)
@@ -133,7 +129,10 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tiny_model: str, questio
 def test_a_second_process_is_refused(tiny_model: str, question_file: str, tmp_path: Path) -> None:
     from kvorum.run import locked
 
-    with locked(tmp_path / "run"), pytest.raises(kvorum.KvorumError, match="another process is working on this run"):
+    with (
+        locked(tmp_path / "run"),
+        pytest.raises(kvorum.KvorumError, match=r"process \d+ \(.*\) is working on this run"),
+    ):
         fit(tiny_model, question_file, out=str(tmp_path / "run"))
     fit(tiny_model, question_file, out=str(tmp_path / "run"), epochs=0)
 
@@ -200,9 +199,9 @@ def test_a_member_that_diverges_is_frozen_named_and_left_out(
     alone = fit(tiny_model, question_file)
     begin = Fitting.__init__
 
-    def poisoned(self: Fitting, *rest: Any) -> None:
-        begin(self, *rest)
-        if not self.done:
+    def poisoned(self: Fitting, *rest: Any, **named: Any) -> None:
+        begin(self, *rest, **named)
+        if self.point == (0, 0):
             next(iter(self.stack.b.values()))[0].fill_(1e38)
 
     monkeypatch.setattr(Fitting, "__init__", poisoned)

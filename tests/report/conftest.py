@@ -95,6 +95,7 @@ def make(folder: Path, tasks: dict[str, dict], epochs: Iterable[int] = range(4),
     for epoch in epochs:
         run.epoch_folder(epoch).mkdir(parents=True)
         run.adapters_file(epoch).touch()
+        run.keep(run.adapters_file(epoch))
         for task, settings in tasks.items():
             run.save_predictions(epoch, task, predictions(task, epoch, **settings))
     return Run.open(folder)

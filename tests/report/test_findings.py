@@ -25,6 +25,7 @@ def made_run(folder: Path, tasks: dict[str, Logits], members: int = 4, epochs: i
     for epoch in range(epochs + 1):
         run.epoch_folder(epoch).mkdir(parents=True)
         run.adapters_file(epoch).touch()
+        run.keep(run.adapters_file(epoch))
         for task, logits in tasks.items():
             rng = np.random.default_rng(len(task))
             shared, own = rng.normal(size=(QUESTIONS, 4)), rng.normal(size=(members, QUESTIONS, 4))
@@ -231,7 +232,7 @@ def test_few_wrong_answers_tell_nothing(tmp_path: Path) -> None:
 def test_a_task_that_is_not_scored_at_the_end_is_not_compared_there(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run", {"inside": overfitting, "other": kept})
     for epoch in (2, 3):
-        run.predictions_file(epoch, "other").unlink()
+        run.keep(drop=[run.predictions_file(epoch, "other")])
     found = findings(analyse(run))
     for words in ("widest in domain", "evolve differently"):
         assert verdict(found, words).verdict == "not testable"
@@ -241,10 +242,10 @@ def test_a_task_that_is_not_scored_at_the_end_is_not_compared_there(tmp_path: Pa
 
 def test_without_epoch_0_or_the_task_fitted_on_the_reason_is_that(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run", {"inside": overfitting, "other": kept})
-    run.predictions_file(0, "inside").unlink()
+    run.keep(drop=[run.predictions_file(0, "inside")])
     assert "inside: not scored at epoch 0; other: " in verdict(findings(analyse(run)), "stay torn").evidence
     for epoch in run.epochs:
-        run.predictions_file(epoch, "inside").unlink(missing_ok=True)
+        run.keep(drop=[run.predictions_file(epoch, "inside")])
     for words in ("widest in domain", "evolve differently"):
         assert verdict(findings(analyse(run)), words).evidence == "the task fitted on is not scored"
 

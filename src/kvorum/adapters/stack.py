@@ -1,17 +1,16 @@
 """The A and B of all members, stacked, and their file."""
 
 import dataclasses
-import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from kvorum.adapters.tensors import load_tensors, save_tensors
 from kvorum.errors import KvorumError
 
 FORMAT = "kvorum adapter stack 1"
@@ -45,8 +44,14 @@ class AdapterStack:
             if a.shape[0] != len(self.members) or b.shape[0] != len(self.members):
                 raise KvorumError(f"{target}: {a.shape[0]} A and {b.shape[0]} B for {len(self.members)} members")
             ranks.add(a.shape[1])
-        if len(ranks) > 1:
-            raise KvorumError(f"targets of different ranks in one stack: {sorted(ranks)}")
+        if len(ranks) > 1 or 0 in ranks:
+            raise KvorumError(f"targets of different ranks, or of rank 0, in one stack: {sorted(ranks)}")
+        if not self.members or len(set(self.members)) < len(self.members) or min(self.members) < 0:
+            raise KvorumError(f"members are numbered {self.members}; expected at least one, each its own number")
+        if not (math.isfinite(self.alpha) and self.alpha > 0):
+            raise KvorumError(f"alpha is {self.alpha}; it must be positive and finite")
+        if not self.diverged.keys() <= set(self.members):
+            raise KvorumError(f"members {sorted(self.diverged)} are said to have diverged, but are not all there")
 
     @property
     def rank(self) -> int:
@@ -105,7 +110,6 @@ class AdapterStack:
 
     def save(self, path: str | Path, **facts: Any) -> None:
         """Write a safetensors file: `TARGET.lora_A` and `TARGET.lora_B`, the rest in its header."""
-        tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in self.named_parameters()}
         header = {
             "format": FORMAT,
             "alpha": self.alpha,
@@ -114,7 +118,7 @@ class AdapterStack:
             "diverged": {str(member): why for member, why in self.diverged.items()},
             "facts": facts,
         }
-        save_file(tensors, str(path), metadata={"kvorum": json.dumps(header)})
+        save_tensors(dict(self.named_parameters()), path, header)
 
     @classmethod
     def load(cls, path: str | Path) -> "AdapterStack":
@@ -122,16 +126,19 @@ class AdapterStack:
 
         Raises `KvorumError` for a file that is missing, damaged or something else.
         """
+        tensors, header = load_tensors(path)
         try:
-            with safe_open(str(path), framework="pt") as file:
-                header = json.loads((file.metadata() or {})["kvorum"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 -- it is no dict
             if header["format"] != FORMAT:
-                raise KvorumError(f"{path}: is '{header['format']}', expected '{FORMAT}'")
+                raise KvorumError(f"is '{header['format']}', expected '{FORMAT}'")
             # In the order of the model, which the file's own order of names is not.
             targets = [str(target) for target in header["targets"]]
-            if tensors.keys() != {f"{target}.lora_{side}" for target in targets for side in "AB"}:
-                raise KvorumError(f"{path}: its adapters are not those that its header names; it is damaged")
+            if len(set(targets)) < len(targets) or tensors.keys() != {
+                f"{t}.lora_{side}" for t in targets for side in "AB"
+            }:
+                raise KvorumError("its adapters are not those that its header names")
+            for name, tensor in tensors.items():
+                if tensor.dtype != torch.float32:
+                    raise KvorumError(f"{name} is of type {tensor.dtype}, expected torch.float32")
             return cls(
                 a={target: tensors[f"{target}.lora_A"] for target in targets},
                 b={target: tensors[f"{target}.lora_B"] for target in targets},
@@ -139,7 +146,6 @@ class AdapterStack:
                 members=tuple(int(member) for member in header["members"]),
                 diverged={int(member): str(why) for member, why in header["diverged"].items()},
             )
-        except FileNotFoundError:
-            raise KvorumError(f"{path}: no such adapter file") from None
-        except (SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError, OSError) as error:
-            raise KvorumError(f"{path}: is no adapter stack that kvorum wrote, or is damaged ({error})") from error
+        except (LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            what = error if isinstance(error, KvorumError) else f"its header is not one that kvorum wrote: {error!r}"
+            raise KvorumError(f"{path}: is no adapter stack that kvorum wrote, or is damaged ({what})") from error

@@ -17,6 +17,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from kvorum.errors import KvorumError, nearest
 
 SMOLLM2 = "smollm2-135m"
+WEIGHTS_AND_WORDS = {".safetensors", ".json", ".jinja", ".model", ".tiktoken", ".txt"}
+"""Files of a model's folder on which its answers may depend."""
 GGUF_HINT = "install it with: pip install gguf"
 
 log = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ class BaseModel:
     model: PreTrainedModel
     tokenizer: Any
     revision: str
-    """The hub's commit, or a digest of the local files; empty for a model handed over."""
+    """The hub's commit, or a digest of the local files, or of some weights of a model handed over."""
 
     @property
     def device(self) -> torch.device:
@@ -79,7 +81,7 @@ def load_base(
         found = _digest([path])
     else:
         if path.is_dir():
-            found = _digest(sorted(p for p in path.iterdir() if p.suffix in {".safetensors", ".json"}))
+            found = _digest(sorted(p for p in path.iterdir() if p.suffix in WEIGHTS_AND_WORDS))
         else:
             options["revision"] = revision
             found = ""
@@ -87,6 +89,19 @@ def load_base(
         found = found or str(getattr(model.config, "_commit_hash", None) or revision or "")
     model.requires_grad_(False)
     return BaseModel(name, model.to(where).eval(), tokenizer, found)  # pyright: ignore[reportArgumentType]
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """What tells a model that was handed over from others: a digest of the ends of each of its weights.
+
+    Training moves nearly all weights, so the ends tell; reading all of a large model would take minutes.
+    """
+    whole = hashlib.sha256()
+    for name, weight in sorted(model.named_parameters()):
+        ends = torch.cat([weight.detach().flatten()[:256], weight.detach().flatten()[-256:]])
+        whole.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        whole.update(ends.float().cpu().numpy().tobytes())
+    return f"given-{whole.hexdigest()}"
 
 
 def _load_pretrained(name: str, source: str, precision: torch.dtype, options: dict[str, Any]) -> tuple[Any, Any]:

@@ -31,7 +31,7 @@ def evaluate_epochs(
     encoded = [posterior.encode(task.test) for task in tasks]
     with progress:
         for epoch in epochs:
-            stack = AdapterStack.load(run.adapters_file(epoch))
+            stack = AdapterStack.load(run.checked(run.adapters_file(epoch)))
             at_epoch = dataclasses.replace(posterior, stack=stack, facts=posterior.facts | {"epoch": epoch})
             for task, tokens in zip(tasks, encoded, strict=True):
 

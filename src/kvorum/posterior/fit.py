@@ -2,29 +2,33 @@
 
 import dataclasses
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from kvorum.adapters import AdapterStack, Attachment, Stream, generator_seed
 from kvorum.config import fit_config
-from kvorum.engine import BaseModel, Item, attached, compiled
+from kvorum.engine import BaseModel, Item, attached, compiled, fingerprint
 from kvorum.errors import KvorumError
-from kvorum.files import atomic
 from kvorum.posterior.job import Job, digests_of_tests, plan
+from kvorum.posterior.memory import within_memory
 from kvorum.posterior.optimizer import MemberAdamW
 from kvorum.posterior.posterior import Posterior, compile_pays, from_run, prediction_facts
 from kvorum.posterior.priors import PRIORS
 from kvorum.posterior.progress import Progress, Silent
+from kvorum.posterior.saving import load_point, save_point
 from kvorum.posterior.schedule import learning_rate
 from kvorum.posterior.step import take_step
+from kvorum.posterior.stop import Stopped, StopRequest
 from kvorum.predictions import Predictions
 from kvorum.run import Run, locked
+from kvorum.run.directory import LOG, Point, describe
+from kvorum.run.relist import relist
 from kvorum.tasks import EncodedQuestion, Task
 from kvorum.uncertainty.diversity import diversity
 
@@ -40,6 +44,8 @@ def fit(
     *,
     evaluate: Sequence[str | Path | Task] = (),
     progress: Progress | None = None,
+    repair: bool = False,
+    allow_drift: bool = False,
     **settings: Any,
 ) -> Posterior:
     """Fit an ensemble of LoRA adapters to a task's training questions and return the posterior.
@@ -49,11 +55,16 @@ def fit(
     the same call again goes on where it stopped; `evaluate` names tasks that are scored there after every epoch.
     Without `out`, nothing is written.
 
-    Raises `KvorumError` for settings, tasks and models that cannot be used, before anything is computed.
+    `repair` computes again what is damaged in the run directory or missing from it; `allow_drift` goes on with other
+    settings, data or versions than the run was begun with, and records what differs in its facts.
+
+    Raises `KvorumError` for settings, tasks and models that cannot be used, before anything is computed, and `Stopped`,
+    a KeyboardInterrupt, when SIGINT or SIGTERM asked for a stop and everything is saved.
     """
     base = None
     if isinstance(model, tuple):
-        base = BaseModel(str(getattr(model[0].config, "name_or_path", "") or "given"), model[0], model[1], "")
+        name = str(getattr(model[0].config, "name_or_path", "") or "given")
+        base = BaseModel(name, model[0], model[1], fingerprint(model[0]))
     elif isinstance(model, BaseModel):
         base = model
     config = fit_config(
@@ -68,54 +79,104 @@ def fit(
     job = plan(config, base=base, given=[one for one in (task, *evaluate) if isinstance(one, Task)])
     if config.out is None:
         return Fitting(job, None, progress or Silent()).run_all()
-    return fit_in_run_directory(job, progress or Silent())
+    return fit_in_run_directory(job, progress or Silent(), repair=repair, allow_drift=allow_drift)
 
 
-def fit_in_run_directory(job: Job, progress: Progress) -> Posterior:
+def fit_in_run_directory(job: Job, progress: Progress, *, repair: bool = False, allow_drift: bool = False) -> Posterior:
     """Fit into `job.out`, going on from what is there.
 
-    Raises `KvorumError` where another process works on it, or it holds another run.
+    `repair` computes again what is damaged or missing; `allow_drift` goes on with other settings, data or versions than
+    the run was begun with, and records that in its facts.
+
+    Raises `KvorumError` where another process works on it, it is damaged, or it holds another run, and `Stopped` when
+    a signal asked for a stop and everything is saved.
     """
-    with locked(job.out):
-        run = Run.start(job.out, job.config, job.facts())
-        return Fitting(job, run, progress).run_all()
+    with locked(job.out), StopRequest() as stop:
+        if repair:
+            relist(job.out)
+        run = Run.start(job.out, job.config, job.facts(), repair=repair, allow_drift=allow_drift)
+        if repair:
+            recompute(job, run, progress, stop)
+        return Fitting(job, run, progress, stop).run_all()
+
+
+def repair_run_directory(job: Job, progress: Progress) -> list[tuple[str, int]]:
+    """Compute again what is damaged in `job.out` or missing from it, and go no further.
+
+    Returns the tasks and epochs whose predictions cannot be, since the job does not name those tasks.
+    """
+    with locked(job.out), StopRequest() as stop:
+        before = {(task, epoch) for epoch, task in Run.open(job.out).scores()}
+        run = Run.start(job.out, job.config, job.facts(), repair=True)
+        recompute(job, run, progress, stop)
+        Fitting(job, run, progress, stop).run_all(until=0)
+        return sorted(before - {(task, epoch) for epoch, task in run.scores()})
+
+
+def recompute(job: Job, run: Run, progress: Progress, stop: StopRequest) -> None:
+    """Fit again, from the start, what is missing before the newest point; what is there stays as it is.
+
+    On a CPU what comes out is, bit for bit, what was lost.
+    """
+    if gaps := run.gaps():
+        log.info("computing again from the start: %s", describe(gaps))
+        until = max(run.epochs, default=0)
+        if any(gap.file == LOG for gap in gaps):
+            run.drop_steps()  # whose steps would be missing from the log
+        Fitting(job, run, progress, stop, at=Point(0)).run_all(until=until)
 
 
 class Fitting:
     """A fit under way: the stack, its optimizer, and where they are saved."""
 
-    def __init__(self, job: Job, run: Run | None, progress: Progress) -> None:
+    def __init__(
+        self,
+        job: Job,
+        run: Run | None,
+        progress: Progress,
+        stop: StopRequest | None = None,
+        *,
+        at: Point | None = None,
+    ) -> None:
         self.job = job
         self.config = job.config
         self.run = run
         self.progress = progress
+        self.stop = stop or StopRequest()
         self.digests = digests_of_tests(job.evaluation)
         self.fitted_on = frozenset((q.question, q.choices) for q in job.train)
-        self.done = 0
-        """Epochs that are behind the stack."""
+        self.token_budget = job.token_budget
+        self.longest = max(Item(0, question).tokens() for question in job.encoded)
+        self.again = at is not None
+        """Whether this is done to fill gaps before the newest point, so that no point within an epoch is saved."""
+        self.point = Point(0)
+        """What is behind the stack: epochs, and steps of the next."""
+        self.saved_at = time.monotonic()
         stack, moments = job.start(), None
-        if run is not None and (resumable := _resumable(run)) is not None:
-            self.done = resumable
-            stack = AdapterStack.load(run.adapters_file(resumable))
-            moments = load_file(run.optimizer_file(resumable)) if resumable else None
-            run.cut_log(resumable)
-            log.info("going on after epoch %d of %d", resumable, self.config.epochs)
+        if run is not None and run.points:
+            run.cut_log(run.points[-1])
+            if at is None:
+                # What is saved within an epoch that is no longer asked for, waits until it is.
+                self.point = [point for point in run.points if not point.step or point.epoch < job.config.epochs][-1]
+                stack, moments = load_point(run, job, self.point)
+                log.info("going on after %s of %d", self.point, self.config.epochs)
         self.stack = stack.to(job.base.device)
         self.optimizer = MemberAdamW(self.stack, clip=self.config.clip)
         if moments:
             self.optimizer.load_state(moments)
 
-    def run_all(self) -> Posterior:
-        """Every epoch that is still to do, and every score that is missing."""
-        self.progress.begin(self.job, self.done)
+    def run_all(self, *, until: int | None = None) -> Posterior:
+        """Every epoch that is still to do, or those up to one, and every score that is missing."""
+        last = self.config.epochs if until is None else until
+        self.progress.begin(self.job, *self.point)
         with self.progress:
             if self.run is not None:
                 self._score_saved(self.run)
-                if not self.run.adapters_file(0).is_file():
+                if self.point == (0, 0) and not self.run.holds(self.run.adapters_file(0)):
                     self._save(self.run)
-            while self.done < self.config.epochs:
-                self._fit_epoch(self.done + 1)
-                self.done += 1
+            while self.point.epoch < last:
+                self._fit_epoch(self.point.epoch + 1)
+                self.point = Point(self.point.epoch + 1)
                 if self.run is not None:
                     self._save(self.run)
         return self._posterior()
@@ -134,12 +195,32 @@ class Fitting:
             attached(self.job.base.model, self.stack, dropout=self.config.dropout) as attachment,
             compiled(attachment, trial, self.config.answer_format, wanted=wanted),
         ):
-            for step in range(last + 1):
+            for step in range(self.point.step, last + 1):
                 batches = [self._batch(i, orders[i], epoch, step) for i in self.stack.active]
                 unseen.append({"epoch": epoch, "step": step, **self._step(attachment, batches, epoch, step)})
-                if len(unseen) == look_every or step == last:
+                to_save = step < last and self._due()
+                if to_save and self.again:
+                    self._leave_if_asked()
+                    to_save = False
+                if len(unseen) == look_every or step == last or to_save:
                     self._look(unseen)
                     unseen = []
+                if to_save and self.run is not None:
+                    self.point = Point(epoch - 1, step + 1)
+                    save_point(self.run, self.job, self.point, self.stack, self.optimizer)
+                    self.saved_at = time.monotonic()
+                    self._leave_if_asked()
+
+    def _due(self) -> bool:
+        """Whether to save within the epoch: since it is time to, or since a stop was asked for."""
+        return self.stop.asked is not None or time.monotonic() - self.saved_at >= 60 * self.config.save_minutes
+
+    def _leave_if_asked(self) -> None:
+        """Stop here, where nothing would be lost."""
+        if self.stop.asked is not None and self.run is not None:
+            if self.again:
+                raise Stopped("stopped before the repair was done; with --repair it begins again", self.stop.asked)
+            raise Stopped(f"stopped after {self.point}, and everything up to there is saved", self.stop.asked)
 
     def _step(self, attachment: Attachment, batches: list[list[Item]], epoch: int, step: int) -> dict[str, Any]:
         """One optimizer step of every active member; what it was like, its tensors still where they were computed."""
@@ -151,17 +232,22 @@ class Fitting:
             schedule=config.schedule,
             warmup=config.warmup,
         )
-        taken = take_step(
-            attachment,
-            self.optimizer,
-            batches,
-            prior=PRIORS[config.prior],
-            l2=config.l2,
-            lr=lr,
-            answer_format=config.answer_format,
-            normalisation=config.normalisation,
-            token_budget=self.job.token_budget,
-        )
+
+        def attempt(budget: int) -> dict[str, Tensor]:
+            self.optimizer.zero_grad()
+            return take_step(
+                attachment,
+                self.optimizer,
+                batches,
+                prior=PRIORS[config.prior],
+                l2=config.l2,
+                lr=lr,
+                answer_format=config.answer_format,
+                normalisation=config.normalisation,
+                token_budget=budget,
+            )
+
+        taken, self.token_budget = within_memory(attempt, self.token_budget, longest=self.longest)
         return {"lr": lr, "tokens": sum(item.tokens() for batch in batches for item in batch), **taken}
 
     def _order(self, member: int, epoch: int) -> np.ndarray:
@@ -193,7 +279,7 @@ class Fitting:
         """Log the steps since the last look, and name the members that diverged in them."""
         lines = [{k: _finite(v) if isinstance(v, Tensor) else v for k, v in step.items()} for step in steps]
         if self.run is not None:
-            self.run.append_log(lines)
+            self._append_log(self.run, lines)
         self.progress.steps(lines)
         active = self.optimizer.active.tolist()
         last = steps[-1]
@@ -212,25 +298,23 @@ class Fitting:
                 f"lower --lr (it is {self.config.lr}), or clip gradients with --clip"
             )
 
+    def _append_log(self, run: Run, lines: list[dict[str, Any]]) -> None:
+        """Log steps, unless they are there already: those of a fit that is done again."""
+        behind = (run.log[-1]["epoch"], run.log[-1]["step"]) if run.log else (0, 0)
+        run.append_log([line for line in lines if (line["epoch"], line["step"]) > behind])
+
     def _save(self, run: Run) -> None:
-        """Save the epoch, score it, and drop the optimizer of the one before."""
-        epoch = self.done
-        run.epoch_folder(epoch).mkdir(parents=True, exist_ok=True)
-        if epoch:
-            with atomic(run.optimizer_file(epoch)) as temporary:
-                save_file(self.optimizer.state(), temporary)
-        with atomic(run.adapters_file(epoch)) as temporary:
-            self.stack.save(temporary, epoch=epoch, base_revision=self.job.base.revision, model=self.job.base.name)
-        for older in run.epochs:
-            if older < epoch:
-                run.optimizer_file(older).unlink(missing_ok=True)
-        self._score(run, epoch, self._posterior())
+        """Save the epoch and score it."""
+        save_point(run, self.job, self.point, self.stack, self.optimizer)
+        self.saved_at = time.monotonic()
+        self._leave_if_asked()
+        self._score(run, self.point.epoch, self._posterior())
 
     def _score_saved(self, run: Run) -> None:
         """Score what a stop, or a task asked for since, left without a score."""
         for epoch in run.epochs:
-            if epoch <= self.done and self._missing(run, epoch):
-                stack = AdapterStack.load(run.adapters_file(epoch))
+            if epoch <= self.point.epoch and self._missing(run, epoch):
+                stack = AdapterStack.load(run.checked(run.adapters_file(epoch)))
                 self._score(run, epoch, from_run(run, self.job.base, stack, epoch, self.fitted_on))
 
     def _missing(self, run: Run, epoch: int) -> list[tuple[Task, list[EncodedQuestion]]]:
@@ -239,7 +323,7 @@ class Fitting:
         return [(task, encoded) for task, encoded in both if not self._scored(run, epoch, task)]
 
     def _scored(self, run: Run, epoch: int, task: Task) -> bool:
-        if not run.predictions_file(epoch, task.name).is_file():
+        if not run.scored(epoch, task.name):
             return False
         if run.questions_digest(epoch, task.name) == self.digests[task.name]:
             return True
@@ -251,7 +335,10 @@ class Fitting:
 
             def scored(done: int, total: int, name: str = task.name) -> None:
                 self.progress.scored(epoch, name, done, total)
+                if done < total:
+                    self._leave_if_asked()
 
+            self._leave_if_asked()
             predictions = posterior.predict(task, encoded=encoded, progress=scored)
             run.save_predictions(epoch, task.name, predictions)
             self.progress.numbers(epoch, task.name, run.numbers(epoch, task.name))
@@ -269,16 +356,8 @@ class Fitting:
             token_budget=self.config.token_budget,
             compile=self.config.compile,
             fitted_on=self.fitted_on,
-            facts=prediction_facts(facts, self.done),
+            facts=prediction_facts(facts, self.point.epoch),
         )
-
-
-def _resumable(run: Run) -> int | None:
-    """The newest epoch from which fitting can go on: its stack is there, and its optimizer unless it is the first."""
-    for epoch in reversed(run.epochs):
-        if epoch == 0 or run.optimizer_file(epoch).is_file():
-            return epoch
-    return None
 
 
 def _warn_of_collapse(predictions: Predictions) -> None:

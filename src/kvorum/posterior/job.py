@@ -18,6 +18,7 @@ from kvorum.engine import BaseModel, Item, load_base, verify_packed
 from kvorum.errors import KvorumError
 from kvorum.posterior.posterior import token_budget
 from kvorum.predictions import questions_digest
+from kvorum.run.drift import RESULTS_VERSION
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, default_template, encode, load_task, load_template
 from kvorum.tasks.sample import limit
 
@@ -99,6 +100,8 @@ class Job:
             "train_split": self.task.train_split,
             "train_questions": len(self.train),
             "train_digest": _digest(self.train),
+            "tokens_digest": _tokens_digest(self.encoded),
+            "results_version": RESULTS_VERSION,
             "skipped_rows": list(self.task.skipped),
             "steps_per_epoch": self.steps_per_epoch,
             "tokens_per_epoch": self.tokens_per_epoch,
@@ -236,6 +239,14 @@ def digests_of_tests(tasks: Sequence[Task]) -> dict[str, str]:
         )
         for task in tasks
     }
+
+
+def _tokens_digest(encoded: Sequence[EncodedQuestion]) -> str:
+    """What the tokenizer, and its chat template, made of questions: another when either has changed."""
+    whole = hashlib.sha256()
+    for one in encoded:
+        whole.update(json.dumps([one.prompt, one.candidates]).encode())
+    return whole.hexdigest()
 
 
 def _digest(questions: Sequence[Question]) -> str:

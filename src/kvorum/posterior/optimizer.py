@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kvorum.adapters import AdapterStack
+from kvorum.errors import KvorumError
 
 
 class MemberAdamW:
@@ -45,7 +46,14 @@ class MemberAdamW:
                 # With neither gradient nor momentum AdamW leaves a value where it is.
                 momentum["exp_avg"].masked_fill_(~active, 0.0)
         self.adamw.param_groups[0]["lr"] = lr
-        self.adamw.step()
+        try:
+            self.adamw.step()
+        except torch.OutOfMemoryError as error:
+            # Some values may have moved already, so that the step cannot be done again.
+            raise KvorumError(
+                "the GPU's memory does not hold the optimizer's state; fit fewer --members or a lower --rank, and the "
+                "same command goes on from the last saved point where the shapes stay"
+            ) from error
         return norm
 
     def zero_grad(self) -> None:
@@ -59,6 +67,20 @@ class MemberAdamW:
             for moment, value in self.adamw.state.get(parameter, {}).items():
                 tensors[f"{name}:{moment}"] = value.detach().clone()
         return tensors
+
+    def mismatch(self, tensors: Mapping[str, Tensor]) -> str:
+        """Why tensors are not what `state` gives once a step is taken; empty where they are."""
+        expected = {"active": (self.active.shape, torch.bool)}
+        for name, parameter in self.named.items():
+            expected[f"{name}:step"] = (torch.Size(), torch.float32)
+            expected |= {f"{name}:{moment}": (parameter.shape, torch.float32) for moment in ("exp_avg", "exp_avg_sq")}
+        if tensors.keys() != expected.keys():
+            return f"it holds other tensors, such as {sorted(tensors.keys() ^ expected.keys())[0]}"
+        for name, (shape, kind) in expected.items():
+            found = tensors[name]
+            if (found.shape, found.dtype) != (shape, kind):
+                return f"{name} is {found.dtype} of {tuple(found.shape)}, expected {kind} of {tuple(shape)}"
+        return ""
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up what `state` gave."""

@@ -24,6 +24,7 @@ from kvorum.engine import (
 )
 from kvorum.engine.score import Normalisation
 from kvorum.errors import KvorumError
+from kvorum.posterior.memory import within_memory
 from kvorum.predictions import Predictions
 from kvorum.run import Run
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, encode, load_task
@@ -137,18 +138,10 @@ class Posterior:
         width = max(len(q.candidates) for q in encoded)
         probs = np.zeros((len(members), len(encoded), width))
         rest = np.zeros((len(members), len(encoded)))
-        budget = self.token_budget or SCORING_BUDGET.get(self.base.device.type, SCORING_BUDGET["cpu"])
-        done = 0
-        tokens = len(members) * sum(Item(0, question).tokens() for question in encoded)
-        with (
-            attached(self.base.model, self.stack.to(self.base.device)) as attachment,
-            compiled(
-                attachment,
-                [Item(members[0], question) for question in encoded[:2]],
-                self.prompt.answer_format,
-                wanted=compile_pays(self.compile, self.base.device, tokens // FORWARD_ALONE),
-            ),
-        ):
+        each = [Item(0, question).tokens() for question in encoded]
+
+        def attempt(budget: int) -> None:
+            done = 0
             for rows, some in _passes(encoded, len(members), budget):
                 scores = score_pack(
                     attachment,
@@ -164,6 +157,18 @@ class Posterior:
                     done += len(rows)
                     if progress:
                         progress(done, len(encoded))
+
+        with (
+            attached(self.base.model, self.stack.to(self.base.device)) as attachment,
+            compiled(
+                attachment,
+                [Item(members[0], question) for question in encoded[:2]],
+                self.prompt.answer_format,
+                wanted=compile_pays(self.compile, self.base.device, len(members) * sum(each) // FORWARD_ALONE),
+            ),
+        ):
+            budget = self.token_budget or SCORING_BUDGET.get(self.base.device.type, SCORING_BUDGET["cpu"])
+            within_memory(attempt, budget, longest=max(each))
         copies = len(active) // len(members)
         return np.repeat(probs, copies, axis=0), np.repeat(rest, copies, axis=0)
 
@@ -191,21 +196,31 @@ def compile_pays(asked: Compile, device: torch.device, tokens: int) -> bool:
     return asked == "on" or (asked == "auto" and tokens >= COMPILE_FROM.get(device.type, COMPILE_FROM["cpu"]))
 
 
-def load(run: str | Path | Run, epoch: int | str = "last", *, device: str = "auto") -> Posterior:
+def load(
+    run: str | Path | Run, epoch: int | str = "last", *, device: str = "auto", trust_remote_code: bool = False
+) -> Posterior:
     """The posterior of a run, after an epoch.
 
-    Raises `KvorumError` where there is no run or no such epoch, or where the base model is no longer the one that the
-    run was fitted on.
+    `trust_remote_code` runs Python code that comes with the base model, which a run cannot ask for by itself.
+
+    Raises `KvorumError` where there is no run or no such epoch, where the base model is no longer the one that the
+    run was fitted on, or where a file is damaged.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     (number,) = run.resolve_epochs(str(epoch))[-1:]
     config = run.config
+    stack = AdapterStack.load(run.checked(run.adapters_file(number)))
+    if config.trust_remote_code and not trust_remote_code:
+        raise KvorumError(
+            f"{run.path}: its base model, {config.model}, brings Python code of its own; where you have read and trust "
+            "it, say so: --trust-remote-code"
+        )
     base = load_base(
         config.model,
         revision=config.revision,
         device=device if device != "auto" else config.device,
         dtype=config.dtype,
-        trust_remote_code=config.trust_remote_code,
+        trust_remote_code=trust_remote_code,
     )
     if base.revision != run.facts.get("base_revision"):
         raise KvorumError(
@@ -213,7 +228,7 @@ def load(run: str | Path | Run, epoch: int | str = "last", *, device: str = "aut
             f"{base.revision or 'unknown'}"
         )
     verify_packed(base.model)
-    return from_run(run, base, AdapterStack.load(run.adapters_file(number)), number)
+    return from_run(run, base, stack, number)
 
 
 def from_run(
@@ -230,13 +245,20 @@ def from_run(
     return Posterior(
         base=base,
         stack=stack,
-        prompt=Prompt(answer_format=config.answer_format, template=run.facts["prompt_template"], chat=config.chat),
+        prompt=Prompt(answer_format=config.answer_format, template=_template(run), chat=config.chat),
         normalisation=config.normalisation,
         token_budget=config.token_budget,
         compile=config.compile,
         fitted_on=fitted_on,
         facts=prediction_facts(run.facts, epoch),
     )
+
+
+def _template(run: Run) -> str:
+    template = run.facts.get("prompt_template")
+    if not isinstance(template, str):
+        raise KvorumError(f"{run.path / 'config.yaml'}: facts: there is no 'prompt_template'")
+    return template
 
 
 def prediction_facts(facts: dict[str, Any], epoch: int | None) -> dict[str, Any]:

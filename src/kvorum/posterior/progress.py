@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Progress(Protocol):
     """Told of what happens; a context manager around the whole fit."""
 
-    def begin(self, job: "Job", done: int) -> None:
-        """A fit begins, with some epochs done already."""
+    def begin(self, job: "Job", done: int, steps: int) -> None:
+        """A fit begins, with some epochs, and some steps of the next, done already."""
 
     def steps(self, lines: Sequence[dict[str, Any]]) -> None:
         """Steps were taken; the lines of the log."""
@@ -39,7 +39,7 @@ class Progress(Protocol):
 class Silent:
     """Says nothing."""
 
-    def begin(self, job: "Job", done: int) -> None:
+    def begin(self, job: "Job", done: int, steps: int) -> None:
         """Nothing."""
 
     def steps(self, lines: Sequence[dict[str, Any]]) -> None:
@@ -78,11 +78,13 @@ class Bars(Silent):
         self.scoring = self.bars.add_task("scoring", total=None, visible=False, note="")
         self.since = time.monotonic()
 
-    def begin(self, job: "Job", done: int) -> None:
+    def begin(self, job: "Job", done: int, steps: int) -> None:
         """Set up the bar of steps."""
         self.job = job
-        steps = job.steps_per_epoch
-        self.fitting = self.bars.add_task("fitting", total=job.config.epochs * steps, completed=done * steps, note="")
+        each = job.steps_per_epoch
+        self.fitting = self.bars.add_task(
+            "fitting", total=job.config.epochs * each, completed=done * each + steps, note=""
+        )
 
     def steps(self, lines: Sequence[dict[str, Any]]) -> None:
         """Move the bar on."""

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kvorum.run import MAY_CHANGE, Run
+from kvorum.run import Run
+from kvorum.run.drift import MAY_CHANGE
 
 # Where things lie, and which tasks are scored, change no number that is compared; how long was fitted does.
 IGNORED = MAY_CHANGE - {"epochs"}

@@ -1,0 +1,80 @@
+"""Where a fit is saved and goes on from: a stack with its optimizer's state, after an epoch or within one."""
+
+import logging
+from pathlib import Path
+
+from torch import Tensor
+
+from kvorum.adapters import AdapterStack
+from kvorum.adapters.tensors import load_tensors, save_tensors
+from kvorum.errors import KvorumError
+from kvorum.files import atomic, make_folder
+from kvorum.posterior.job import Job
+from kvorum.posterior.optimizer import MemberAdamW
+from kvorum.run import Run
+from kvorum.run.directory import Point
+
+OPTIMIZER = "kvorum optimizer 1"
+
+log = logging.getLogger(__name__)
+
+
+def save_point(run: Run, job: Job, point: Point, stack: AdapterStack, optimizer: MemberAdamW) -> None:
+    """Save a fit at a point with its log, and let go of earlier points' optimizers and of those within epochs.
+
+    What is there already is left as it is.
+    """
+    adapters, moments = run.adapters_file(*point), run.optimizer_file(*point)
+    make_folder(adapters.parent)
+    new: list[Path] = []
+    newest = not run.points or point >= run.points[-1]
+    if point != (0, 0) and newest and not run.holds(moments):
+        with atomic(moments) as temporary:
+            save_tensors(optimizer.state(), temporary, {"format": OPTIMIZER})
+        new.append(moments)
+    if not run.holds(adapters):
+        with atomic(adapters) as temporary:
+            stack.save(temporary, epoch=point.epoch, base_revision=job.base.revision, model=job.base.name)
+        new.append(adapters)
+    older = [other for other in run.points if newest and other < point]
+    drop = [run.optimizer_file(*other) for other in older]
+    drop += [run.adapters_file(*other) for other in older if other.step]
+    run.keep(*new, *run.flushed_log(), drop=drop)
+
+
+def load_point(run: Run, job: Job, point: Point) -> tuple[AdapterStack, dict[str, Tensor] | None]:
+    """The stack at a point and its optimizer's state; None at the start.
+
+    Raises `KvorumError` for files that are damaged, or are of no such fit as is to go on.
+    """
+    file = run.checked(run.adapters_file(*point))
+    stack, start = AdapterStack.load(file), job.start()
+    for name, there, wanted in (
+        ("members", stack.members, start.members),
+        ("rank", stack.rank, start.rank),
+        ("alpha", stack.alpha, start.alpha),
+        ("targets", tuple(stack.a), tuple(start.a)),
+        ("shapes", _shapes(stack), _shapes(start)),
+    ):
+        if there != wanted:
+            raise KvorumError(
+                f"{file}: its {name} are {_short(there)}, to go on with are {_short(wanted)}; "
+                "a fit cannot go on with adapters of another shape, drift or not"
+            )
+    if point == (0, 0):
+        return stack, None
+    file = run.checked(run.optimizer_file(*point))
+    tensors, _ = load_tensors(file)
+    wrong = MemberAdamW(start, clip=job.config.clip).mismatch(tensors)
+    if wrong:
+        raise KvorumError(f"{file}: is no state of this fit's optimizer: {wrong}")
+    return stack, tensors
+
+
+def _shapes(stack: AdapterStack) -> list[tuple[int, ...]]:
+    return [tuple(parameter.shape) for parameter in stack.parameters()]
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else text[:77] + "..."

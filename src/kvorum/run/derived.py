@@ -1,0 +1,80 @@
+"""The numbers that follow from predictions, kept beside them."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any, TypedDict
+
+from kvorum.files import atomic
+from kvorum.predictions import Predictions
+from kvorum.uncertainty import separation, summarize
+
+# Counts up whenever the numbers that are kept change in kind.
+FORMAT = 3
+
+log = logging.getLogger(__name__)
+
+
+class Derived(TypedDict):
+    """What follows from predictions at one reading of the files."""
+
+    numbers: dict[str, Any]
+    separation: dict[str, Any] | None
+    facts: dict[str, Any]
+    questions_sha256: str
+
+
+def derive(file: Path, inside: Path | None, digest: str) -> Derived:
+    """What follows from a file of predictions, and from the fitted task's; kept in a file beside it.
+
+    `digest` tells the files' contents from others: what is kept under another is computed again, as is what is damaged.
+    """
+    kept = file.with_suffix(".numbers.json")
+    if (found := _kept(kept, digest)) is not None:
+        return found
+    predictions = Predictions.load(file)
+    derived = {
+        "facts": predictions.facts,
+        "questions_sha256": predictions.questions_digest(),
+        "numbers": summarize(predictions.probs, predictions.rest, predictions.answers),
+        "separation": separation(Predictions.load(inside), predictions) if inside is not None else None,
+    }
+    # As JSON has it: the same now as when it is read again.
+    content = json.loads(json.dumps({"format": FORMAT, "predictions_sha256": digest, **derived}))
+    try:
+        with atomic(kept) as temporary:
+            temporary.write_text(json.dumps(content | {"sha256": _digest(content)}), encoding="utf-8")
+    except OSError as error:
+        # A run on a read-only disk can still be read.
+        log.warning("%s could not be kept and will be computed again: %s", kept, error)
+    return _derived(content)
+
+
+def _kept(file: Path, digest: str) -> Derived | None:
+    """What was derived from predictions of a digest, unless it was derived from others, or by another version."""
+    if not file.is_file():
+        return None
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if found["format"] != FORMAT or found["predictions_sha256"] != digest:
+            return None
+        if found.pop("sha256") != _digest(found):
+            raise ValueError("its checksum is another")
+        return _derived(found)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        log.warning("%s is damaged and is made again: %s", file, error)
+        return None
+
+
+def _derived(content: dict[str, Any]) -> Derived:
+    return Derived(
+        numbers=content["numbers"],
+        separation=content["separation"],
+        facts=content["facts"],
+        questions_sha256=content["questions_sha256"],
+    )
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

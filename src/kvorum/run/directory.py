@@ -1,0 +1,459 @@
+"""A run directory: what lies where, what of it counts, going on."""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from kvorum.config import FitConfig, fit_config, read_yaml
+from kvorum.errors import KvorumError
+from kvorum.files import TEMPORARY, atomic, flush, make_folder, remove
+from kvorum.predictions import Predictions
+from kvorum.run import manifest as listed
+from kvorum.run.derived import Derived, derive
+from kvorum.run.drift import differing_facts, differing_settings, differing_versions, identity
+from kvorum.run.lock import HOLDER, LOCK
+from kvorum.run.manifest import Damage, Manifest, Seal
+
+CONFIG, LOG = "config.yaml", "log.jsonl"
+CHECKED_BY_ALL = 2 * 2**30
+"""Bytes of a run that every command holds against their checksums; `check` reads all, and what is used always is."""
+LONGEST_NAME = 255 - len(".numbers.json")
+
+
+class Point(NamedTuple):
+    """Where a fit was saved: after some whole epochs, and some steps of the next."""
+
+    epoch: int
+    step: int = 0
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch}" if not self.step else f"epoch {self.epoch + 1}, step {self.step}"
+
+
+class Run:
+    """A run on disk. Reading needs no torch.
+
+    ```
+    config.yaml                      the settings, and under `facts` what was found: versions, revision, parameters
+    manifest.json                    the files that count, each with its checksum
+    epochs/003/adapters.safetensors  the stack after epoch 3; 000 is the untouched model
+    epochs/003/optimizer.safetensors for the newest epoch only
+    epochs/004/step-00120/           both, in the midst of an epoch: after 120 steps of epoch 4
+    epochs/003/predictions/TASK.parquet, and beside it TASK.numbers.json, derived from it
+    log.jsonl                        a line a step
+    report/index.html
+    ```
+    """
+
+    def __init__(self, path: str | Path, config: FitConfig, facts: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        self.config = config
+        self.facts = dict(facts)
+        self._manifest: tuple[Any, Manifest] | None = None
+        self._log: tuple[Seal | None, list[dict[str, Any]]] | None = None
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """The run in a directory.
+
+        Raises `KvorumError` where there is none, or its configuration or its manifest is damaged.
+        """
+        path = Path(path)
+        file = path / CONFIG
+        manifest = Manifest.read(path)
+        if not file.is_file():
+            if manifest.files:
+                raise KvorumError(f"{file}: is missing; the same kvorum fit with --repair writes it again")
+            what = "no such directory" if not path.is_dir() else f"holds no run (it has no {CONFIG})"
+            near = sorted(p.parent.name for p in path.parent.glob(f"*/{CONFIG}"))
+            there = f"; runs beside it: {', '.join(near[:8])}" if near else ""
+            raise KvorumError(f"{path}: {what}{there}")
+        if CONFIG in manifest.files and (damage := manifest.damage([CONFIG])):
+            raise KvorumError(
+                f"{path}: {damage[0]}; put it back as it was, or let the same kvorum fit with --repair write it again"
+            )
+        return cls.taken_as_it_is(path)
+
+    @classmethod
+    def taken_as_it_is(cls, path: Path) -> "Run":
+        """The run in a directory, its configuration held against nothing."""
+        settings = read_yaml(path / CONFIG)
+        facts = settings.pop("facts", None) or {}
+        if not isinstance(facts, dict):
+            raise KvorumError(f"{path / CONFIG}: expected 'facts' to hold names and values, found {_kind(facts)}")
+        return cls(path, fit_config(settings, where=str(path / CONFIG)), facts)
+
+    @classmethod
+    def start(
+        cls,
+        path: str | Path,
+        config: FitConfig,
+        facts: Mapping[str, Any],
+        *,
+        repair: bool = False,
+        allow_drift: bool = False,
+    ) -> "Run":
+        """A new run in a directory, or the one that is there, to go on with.
+
+        `repair` writes a damaged configuration again and forgets damaged files, so that they are computed again;
+        `allow_drift` goes on with other settings, data or versions, and records what differs under `drift`.
+
+        Raises `KvorumError` where the directory holds a run of other settings, data or base model, or other files, or
+        damaged ones.
+        """
+        path = Path(path)
+        run = cls(path, config, facts)
+        manifest = Manifest.read(path)
+        if repair and CONFIG in manifest.files and manifest.damage([CONFIG]):
+            if manifest.identity != identity(config, facts):
+                raise KvorumError(
+                    f"{path / CONFIG} is damaged, and these are not the settings, questions and base model that the "
+                    "run was begun with"
+                )
+        elif (path / CONFIG).is_file():
+            run._take_up(cls.open(path), allow_drift=allow_drift)
+        elif manifest.files:
+            cls.open(path)  # says that the configuration is missing
+        elif path.exists() and (not path.is_dir() or any(_foreign(p.name) for p in path.iterdir())):
+            raise KvorumError(f"{path} is not empty and holds no run; choose another --out")
+        if damage := run.damage():
+            if not repair:
+                raise KvorumError(f"{path}: {describe(damage)}; --repair computes again what can be computed")
+            run.forget(damage)
+        run.save_config()
+        run._sweep()
+        return run
+
+    def _take_up(self, there: "Run", *, allow_drift: bool) -> None:
+        """Go on with a run that is there: keep what it has found and say what is other now."""
+        if not there.manifest.files and there.unlisted():
+            raise KvorumError(f"{self.path / listed.NAME}: {_LOST}")
+        differs = differing_settings(there.config, self.config) or differing_facts(there.facts, self.facts)
+        if differs and not allow_drift:
+            raise KvorumError(
+                f"{self.path} holds another run: {'; '.join(differs)}. Choose another --out, or remove it; "
+                "--allow-drift goes on all the same, and records it"
+            )
+        rounding = differing_versions(there.facts, self.facts)
+        kept = {key: there.facts[key] for key in ("started", "drift") if key in there.facts}
+        self.facts |= kept
+        if there.facts.get("steps_per_epoch") != self.facts.get("steps_per_epoch"):
+            self.drop_steps()  # what is a step of an epoch has changed
+        if differs or rounding:
+            after = str(there.points[-1]) if there.points else "the start"
+            entry = {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "after": after, "differs": [*differs, *rounding]}
+            self.facts["drift"] = [*kept.get("drift", []), entry]
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the run holds, as it is on the disk now."""
+        file = self.path / listed.NAME
+        try:
+            state = file.stat()
+            now = (state.st_mtime_ns, state.st_ino, state.st_size)
+        except FileNotFoundError:
+            now = None
+        if self._manifest is None or self._manifest[0] != now:
+            self._manifest = (now, Manifest.read(self.path))
+        return self._manifest[1]
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.path).as_posix()
+
+    def holds(self, file: Path) -> bool:
+        """Whether a file was saved whole, and counts."""
+        return self._name(file) in self.manifest.files
+
+    def checked(self, file: Path) -> Path:
+        """The file, its contents held against its checksum.
+
+        Raises `KvorumError` for one that is damaged or missing, or that was never saved whole.
+        """
+        name = self._name(file)
+        if name not in self.manifest.files:
+            raise KvorumError(f"{file}: there is no such file" if not file.is_file() else f"{file}: was not finished")
+        if damage := self.manifest.damage([name]):
+            raise KvorumError(f"{self.path}: {describe(damage)}; kvorum check {self.path} --repair computes it again")
+        return file
+
+    def keep(self, *files: Path, drop: Iterable[Path] = ()) -> None:
+        """Count whole files in, and others out: one step, after which those others are removed."""
+        dropped = [file for file in drop if self.holds(file)]
+        manifest = Manifest(self.path, dict(self.manifest.files), identity(self.config, self.facts))
+        manifest.files |= {self._name(file): Seal.of(file) for file in files}
+        for file in dropped:
+            del manifest.files[self._name(file)]
+        manifest.write()
+        for file in dropped:
+            remove(file)
+            if file.parent.name.startswith("step-") and not any(file.parent.iterdir()):
+                file.parent.rmdir()
+
+    def forget(self, damaged: Iterable[Damage]) -> None:
+        """Count files out that are damaged; they are computed again, and what is left of them then replaced."""
+        manifest = Manifest(self.path, dict(self.manifest.files), self.manifest.identity)
+        for one in damaged:
+            manifest.files.pop(one.file, None)
+        manifest.write()
+
+    def damage(self, *, most: int | None = None) -> list[Damage]:
+        """The files that are missing or are not what was written; `most` bytes in all are read, if given.
+
+        Raises `KvorumError` where the manifest itself is damaged or lost.
+        """
+        if not self.manifest.files and self.unlisted():
+            raise KvorumError(f"{self.path / listed.NAME}: {_LOST}")
+        found = self.manifest.damage(most=most)
+        named = {one.file for one in found}
+        return found + ([] if LOG in named else [gap for gap in self.gaps() if gap.file not in named])
+
+    def gaps(self) -> list[Damage]:
+        """What must have been there before the newest that is, and is no longer: a repair has not come to its end."""
+        found, epochs = [], self.epochs
+        for epoch in range(max(epochs, default=0)):
+            if epoch not in epochs:
+                found.append(self.adapters_file(epoch))
+        newest = self.points[-1] if self.points else Point(0)
+        if epochs and newest < (epochs[-1], 0):
+            found.append(self.optimizer_file(epochs[-1]))
+            newest = Point(epochs[-1])
+        last = (self.log[-1]["epoch"], self.log[-1]["step"]) if self.log else (0, 0)
+        if newest != (0, 0) and (
+            last[0] != newest.epoch if not newest.step else last != (newest.epoch + 1, newest.step - 1)
+        ):
+            found.append(self.path / LOG)
+        return [Damage(self._name(file), "is missing") for file in found]
+
+    def unlisted(self) -> list[Path]:
+        """Files of the kinds that are listed, but are not."""
+        found = [*self.path.glob("epochs/**/*.safetensors"), *self.path.glob("epochs/*/predictions/*.parquet")]
+        return [file for file in sorted(found) if listed.LISTED.fullmatch(self._name(file)) and not self.holds(file)]
+
+    def _sweep(self) -> None:
+        """Remove what a stop left unfinished; only for whom holds the lock."""
+        for file in [*self.path.glob(TEMPORARY), *self.path.glob(f"epochs/**/{TEMPORARY}"), *self.unlisted()]:
+            if file.suffix != ".parquet":  # whose place is taken when the task is scored
+                remove(file)
+        whole = {name for point in self.points for name in map(self._name, self._files(point))}
+        halves = [self.path / name for name in self.manifest.files if "/step-" in name and name not in whole]
+        if halves:
+            self.keep(drop=halves)
+        for folder in self.path.glob("epochs/*/step-*"):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+    def drop_steps(self) -> None:
+        """Give up what is saved in the midst of an epoch."""
+        within = [file for point in self.points if point.step for file in self._files(point)]
+        if within:
+            self.keep(drop=within)
+
+    def _files(self, point: Point) -> tuple[Path, Path]:
+        return self.adapters_file(*point), self.optimizer_file(*point)
+
+    def save_config(self) -> None:
+        """Write config.yaml, unless it says the same already."""
+        content = json.loads(json.dumps(self.config.as_dict() | {"facts": self.facts}))
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        make_folder(self.path)
+        file = self.path / CONFIG
+        if self.holds(file) and file.read_text(encoding="utf-8") == text:
+            return
+        # For a moment it is not vouched for, so that there is none in which it does not match.
+        self.forget([Damage(CONFIG, "")])
+        with atomic(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        self.keep(file)
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Where fitting can go on from, ascending: there are both the stack and its optimizer, or it is the start."""
+        found = set()
+        for name in self.manifest.files:
+            parts = name.split("/")
+            if parts[-1] == "adapters.safetensors":
+                place = Point(int(parts[1])) if len(parts) == 3 else Point(int(parts[1]) - 1, int(parts[2][5:]))
+                if place == (0, 0) or self.holds(self.optimizer_file(*place)):
+                    found.add(place)
+        return tuple(sorted(found))
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """The epochs whose adapters are saved, ascending; 0 is the untouched model."""
+        parts = [name.split("/") for name in self.manifest.files]
+        return tuple(sorted(int(p[1]) for p in parts if len(p) == 3 and p[2] == "adapters.safetensors"))
+
+    def epoch_folder(self, epoch: int) -> Path:
+        """Where an epoch's files lie."""
+        return self.path / "epochs" / f"{epoch:03d}"
+
+    def _folder(self, epoch: int, step: int) -> Path:
+        return self.epoch_folder(epoch) if not step else self.epoch_folder(epoch + 1) / f"step-{step:05d}"
+
+    def adapters_file(self, epoch: int, step: int = 0) -> Path:
+        """The stack after some epochs, and some steps of the next."""
+        return self._folder(epoch, step) / "adapters.safetensors"
+
+    def optimizer_file(self, epoch: int, step: int = 0) -> Path:
+        """The optimizer's state then."""
+        return self._folder(epoch, step) / "optimizer.safetensors"
+
+    def resolve_epochs(self, wanted: str) -> tuple[int, ...]:
+        """The epochs that `last`, `all` or a list such as `0,3` stands for.
+
+        Raises `KvorumError` for one that is not saved.
+        """
+        saved = self.epochs
+        if not saved:
+            raise KvorumError(f"{self.path} has no saved epoch yet")
+        if wanted == "last":
+            return saved[-1:]
+        if wanted == "all":
+            return saved
+        try:
+            chosen = tuple(int(part) for part in wanted.split(","))
+        except ValueError:
+            raise KvorumError(f"epochs '{wanted}': expected last, all, or numbers such as 0,3") from None
+        if missing := [epoch for epoch in chosen if epoch not in saved]:
+            raise KvorumError(f"{self.path} has no epoch {missing[0]}; saved are {', '.join(map(str, saved))}")
+        return chosen
+
+    def tasks(self, epoch: int) -> tuple[str, ...]:
+        """The tasks with predictions at an epoch, the fitted one first, then in the order asked for, then the rest."""
+        folder = self._name(self.epoch_folder(epoch) / "predictions") + "/"
+        found = {name[len(folder) : -len(".parquet")] for name in self.manifest.files if name.startswith(folder)}
+        asked = [self.facts.get("task"), *self.facts.get("evaluation_tasks", [])]
+        return tuple(dict.fromkeys([*(name for name in asked if name in found), *sorted(found)]))
+
+    def predictions_file(self, epoch: int, task: str) -> Path:
+        """The predictions on a task at an epoch.
+
+        Raises `KvorumError` for a task whose name cannot be that of a file there.
+        """
+        if Path(task).name != task or "\0" in task or "\\" in task or not 0 < len(task.encode()) <= LONGEST_NAME:
+            raise KvorumError(f"task '{task[:80]}' cannot be kept under that name in {self.path}; rename its file")
+        return self.epoch_folder(epoch) / "predictions" / f"{task}.parquet"
+
+    def scores(self) -> set[tuple[int, str]]:
+        """Every epoch and task that there are predictions of."""
+        epochs = {int(name.split("/")[1]) for name in self.manifest.files if name.endswith(".parquet")}
+        return {(epoch, task) for epoch in epochs for task in self.tasks(epoch)}
+
+    def scored(self, epoch: int, task: str) -> bool:
+        """Whether there are predictions on a task at an epoch."""
+        return self.holds(self.predictions_file(epoch, task))
+
+    def predictions(self, epoch: int, task: str) -> Predictions:
+        """The predictions on a task at an epoch."""
+        return Predictions.load(self.checked(self.predictions_file(epoch, task)))
+
+    def save_predictions(self, epoch: int, task: str, predictions: Predictions) -> None:
+        """Write the predictions on a task at an epoch, and the numbers that follow from them."""
+        file = self.predictions_file(epoch, task)
+        make_folder(file.parent)
+        if self.holds(file):
+            self.forget([Damage(self._name(file), "")])
+        predictions.save(file)
+        self.keep(file)
+        self.numbers(epoch, task)
+
+    def numbers(self, epoch: int, task: str) -> dict[str, Any]:
+        """Every number of a task at an epoch: `uncertainty.summarize` of its predictions."""
+        return self.derived(epoch, task)["numbers"]
+
+    def separation(self, epoch: int, task: str) -> dict[str, Any] | None:
+        """How well uncertainty tells a task's questions from the fitted task's: `uncertainty.separation`.
+
+        None for the fitted task itself, and at an epoch at which that one is not scored.
+        """
+        return self.derived(epoch, task)["separation"]
+
+    def prediction_facts(self, epoch: int, task: str) -> dict[str, Any]:
+        """The facts of a task's predictions at an epoch, without reading the predictions."""
+        return self.derived(epoch, task)["facts"]
+
+    def questions_digest(self, epoch: int, task: str) -> str:
+        """What tells the questions of a task at an epoch from others: `Predictions.questions_digest`."""
+        return self.derived(epoch, task)["questions_sha256"]
+
+    def derived(self, epoch: int, task: str) -> Derived:
+        """What follows from predictions, computed once and kept beside them; computed again when they change."""
+        file = self.checked(self.predictions_file(epoch, task))
+        fitted = self.facts.get("task")
+        inside = None
+        if fitted is not None and fitted != task and self.scored(epoch, str(fitted)):
+            inside = self.checked(self.predictions_file(epoch, str(fitted)))
+        digests = [self.manifest.files[self._name(source)].sha256 for source in (file, inside) if source is not None]
+        return derive(file, inside, " ".join(digests))
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The log up to the last saved point, a dictionary a step; what comes after is done again.
+
+        Raises `KvorumError` where it is damaged.
+        """
+        seal = self.manifest.files.get(LOG)
+        if self._log is None or self._log[0] != seal:
+            lines = list(_lines(self.checked(self.path / LOG), seal.bytes)) if seal else []
+            self._log = (seal, lines)
+        return self._log[1]
+
+    def append_log(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Add steps to the log; they count from the next saved point on."""
+        with (self.path / LOG).open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+
+    def flushed_log(self) -> list[Path]:
+        """The log, on the disk with all its lines, to be kept with what it has led to."""
+        file = self.path / LOG
+        if not file.is_file():
+            return []
+        flush(file)
+        return [file]
+
+    def cut_log(self, point: Point) -> None:
+        """Drop the steps after a point: those that will be done again."""
+        file, seal = self.path / LOG, self.manifest.files.get(LOG)
+        if not file.is_file():
+            return
+        kept = [line for line in self.log if (line["epoch"], line["step"]) < (point.epoch + 1, point.step)]
+        if len(kept) == len(self.log):
+            os.truncate(file, seal.bytes if seal else 0)
+            return
+        self.forget([Damage(LOG, "")])
+        with atomic(file) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        self.keep(file)
+
+    @property
+    def report_folder(self) -> Path:
+        """Where the report lies."""
+        return self.path / "report"
+
+
+_LOST = "is missing, so nothing vouches for the run's files; kvorum check RUN --repair makes it of them as they are"
+
+
+def describe(damage: Sequence[Damage]) -> str:
+    """What is wrong with files, in a line."""
+    some = "; ".join(map(str, damage[:8]))
+    return some + (f"; and {len(damage) - 8} more files" if len(damage) > 8 else "")
+
+
+def _foreign(name: str) -> bool:
+    return name not in {LOCK, HOLDER} and not (name.startswith(".") and name.endswith(".tmp"))
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
+
+
+def _lines(file: Path, size: int) -> Iterator[dict[str, Any]]:
+    with file.open("rb") as stream:
+        for line in stream.read(size).splitlines():
+            yield json.loads(line)

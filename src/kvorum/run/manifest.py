@@ -1,0 +1,133 @@
+"""The list of a run's files with their checksums: a file counts from the moment it is listed."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from kvorum.errors import KvorumError
+from kvorum.files import atomic, sha256
+
+NAME = "manifest.json"
+FORMAT = "kvorum manifest 1"
+
+# A list that somebody else wrote names nothing outside of its run directory.
+LISTED = re.compile(
+    r"config\.yaml|log\.jsonl"
+    r"|epochs/[0-9]{3,6}/(step-[0-9]{5,9}/)?(adapters|optimizer)\.safetensors"
+    r"|epochs/[0-9]{3,6}/predictions/[^/\\\0]+\.parquet"
+)
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Seal:
+    """What a file was when it was written. A log may have grown since: its seal is of its first bytes."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, file: Path) -> "Seal":
+        """The seal of a file as it is."""
+        return cls(file.stat().st_size, sha256(file))
+
+
+@dataclasses.dataclass(frozen=True)
+class Damage:
+    """A file of a run that is not as it was written."""
+
+    file: str
+    """Its path within the run directory."""
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.why}"
+
+
+@dataclasses.dataclass
+class Manifest:
+    """The files of a run and their seals, and which settings and data they come from."""
+
+    folder: Path
+    files: dict[str, Seal] = dataclasses.field(default_factory=dict)
+    identity: str = ""
+    """A digest of the settings, questions and base model."""
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """The manifest of a run directory; an empty one where there is none.
+
+        Raises `KvorumError` for one that is damaged.
+        """
+        file = folder / NAME
+        try:
+            text = file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return cls(folder)
+        except (OSError, UnicodeDecodeError) as error:
+            raise KvorumError(f"{file}: cannot be read ({error})") from None
+        try:
+            content = json.loads(text)
+            if content.pop("sha256") != _digest(content):
+                raise KvorumError("its own checksum is another")
+            if content["format"] != FORMAT:
+                raise KvorumError(f"it is '{content['format']}', expected '{FORMAT}'")
+            seals = {
+                str(name): Seal(int(seal["bytes"]), str(seal["sha256"])) for name, seal in content["files"].items()
+            }
+            for name, seal in seals.items():
+                if not LISTED.fullmatch(name) or not DIGEST.fullmatch(seal.sha256) or seal.bytes < 0:
+                    raise KvorumError(f"'{name}' is no file of a run directory")
+            return cls(folder, seals, str(content["identity"]))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise KvorumError(
+                f"{file}: is damaged ({error}), so nothing vouches for the run's files; "
+                "kvorum check RUN --repair makes it again from the files as they are"
+            ) from None
+
+    def write(self) -> None:
+        """Replace the manifest on the disk with this one."""
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "identity": self.identity,
+            "files": {name: dataclasses.asdict(self.files[name]) for name in sorted(self.files)},
+        }
+        with atomic(self.folder / NAME) as temporary:
+            temporary.write_text(json.dumps(content | {"sha256": _digest(content)}, indent=1) + "\n", encoding="utf-8")
+
+    def damage(self, names: Iterable[str] | None = None, *, most: int | None = None) -> list[Damage]:
+        """Which of the files, or of those named, are missing or changed.
+
+        All are looked at for their sizes; contents are read as long as they are `most` bytes together, if
+        given.
+        """
+        found, left = [], float("inf") if most is None else most
+        for name in sorted(self.files if names is None else names):
+            seal = self.files[name]
+            left -= seal.bytes
+            if (why := self._why(name, seal, contents=left >= 0)) is not None:
+                found.append(Damage(name, why))
+        return found
+
+    def _why(self, name: str, seal: Seal, *, contents: bool) -> str | None:
+        file = self.folder / name
+        grows = name == "log.jsonl"
+        try:
+            size = file.stat().st_size
+            if size < seal.bytes or (size > seal.bytes and not grows):
+                return f"is {size} bytes long, {seal.bytes} were written"
+            if contents and sha256(file, seal.bytes) != seal.sha256:
+                return "is not what was written (its SHA-256 is another)"
+        except FileNotFoundError:
+            return "is missing"
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
+        return None
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

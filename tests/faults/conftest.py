@@ -1,0 +1,127 @@
+"""Fits in processes of their own, which can be killed, stopped and told that the disk is full."""
+
+import dataclasses
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import tiny
+
+ROOT = Path(__file__).parent.parent.parent
+SETTINGS: dict[str, Any] = {
+    "members": 2,
+    "rank": 2,
+    "epochs": 2,
+    "batch_size": 4,
+    "lr": 1e-2,
+    "dropout": 0.1,
+    "save_minutes": 0,
+    "device": "cpu",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class End:
+    """How a process ended."""
+
+    pid: int
+    status: int
+    """Its exit status; negative for the signal that killed it."""
+    seconds: float
+    said: str
+
+
+class Fits:
+    """Fits of a tiny model in child processes, each in a directory of its own or in one that is there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.model = str(tiny.save(folder / "model", positions=64))
+        self.task = str(folder / "mine.jsonl")
+        rows = [{"question": f"{i}?", "choices": [str(i), "no"], "answer": i % 2} for i in range(12)]
+        Path(self.task).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self.numbers = itertools.count()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.child"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        )
+        assert self._answer() == "ready"
+        self.whole = self.new()
+        self.took = self.run(self.whole)
+        assert self.took.status == 0, self.took.said
+        self.expected = contents(self.whole)
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def new(self) -> Path:
+        """A path for a run."""
+        return self.folder / f"run-{next(self.numbers)}"
+
+    def begin(self, out: Path, *, settings: dict[str, Any] | None = None, **request: Any) -> Path:
+        """Start a fit; `end` waits for it."""
+        said = self.folder / f"said-{next(self.numbers)}"
+        asked = {"model": self.model, "task": self.task, "out": str(out), "settings": SETTINGS | (settings or {})}
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"said": str(said), **asked, **request}) + "\n")
+        self.process.stdin.flush()
+        return said
+
+    def end(self, said: Path) -> End:
+        """How the fit ended that was begun."""
+        return End(**json.loads(self._answer()), said=said.read_text())
+
+    def run(self, out: Path, **request: Any) -> End:
+        """A fit, from its beginning to its end, whatever that is."""
+        return self.end(self.begin(out, **request))
+
+    def copy(self, run: Path) -> Path:
+        """The same run elsewhere, to be damaged."""
+        return Path(shutil.copytree(run, self.new(), symlinks=True))
+
+    def close(self) -> None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+        self.process.stdout.close()
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """What must be the same in an interrupted run: adapters, optimizer, predictions with their numbers, and log."""
+    return {
+        str(file.relative_to(run)): file.read_bytes()
+        for file in sorted(run.rglob("*"))
+        if file.is_file() and file.name not in {"config.yaml", "manifest.json", "lock"}
+    }
+
+
+@pytest.fixture(scope="session")
+def fits() -> Iterator[Fits]:
+    # Not pytest's own folder: no other user may enter that, and one test goes on as another user.
+    folder = Path(tempfile.mkdtemp(prefix="kvorum-faults-"))
+    folder.chmod(0o755)
+    made = Fits(folder)
+    yield made
+    made.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether all is tried that `make faults` tries, or what `make test` has time for."""
+    return bool(request.config.getoption("--long"))
