@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
 from rich.markup import escape
 
 from kvorum.config import FIELDS, SETTINGS, CutOptions, FitConfig, StudyOptions, fit_config, read_yaml
@@ -17,6 +16,7 @@ from kvorum.errors import KvorumError
 from kvorum.report.analysis import analyse
 from kvorum.run import CHECKED_BY_ALL, Run, locked
 from kvorum.terminal import answer_dict, answer_table, numbers_tables, run_dict
+from kvorum.terminal_safe import PlainConsole
 from kvorum.terminal_study import question_list, question_table, study_dict, study_tables
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ DEMO = {
 
 app = tyro.extras.SubcommandApp()
 # Into a file or a pipe nothing is cut to the width of a terminal that is not there.
-out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
-err = Console(stderr=True, soft_wrap=True)
+out = PlainConsole(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+err = PlainConsole(stderr=True, soft_wrap=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,16 +1,17 @@
 """The settings of a run: the command line, the YAML file and the manual come from these."""
 
 import dataclasses
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
 from kvorum.errors import KvorumError, nearest
+from kvorum.safe_yaml import load_yaml
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
@@ -176,7 +177,7 @@ def fit_config(settings: Mapping[str, Any], *, where: str = "settings") -> FitCo
     """
     for name in settings:
         if name not in SETTINGS:
-            raise KvorumError(f"{where}: there is no setting '{name}'{nearest(str(name), SETTINGS)}")
+            raise KvorumError(f"{where}: there is no setting '{str(name)[:60]}'{nearest(str(name)[:60], SETTINGS)}")
     plain = {name: (value,) if name in LISTS and isinstance(value, str) else value for name, value in settings.items()}
     try:
         return TypeAdapter(FitConfig).validate_python(plain)
@@ -194,8 +195,13 @@ def describe_errors(error: ValidationError) -> str:
         elif item["type"] == "value_error":
             problems.append(str(item["ctx"]["error"]) if "ctx" in item else item["msg"])
         else:
-            problems.append(f"{name} is {item['input']!r}: {item['msg'][:1].lower()}{item['msg'][1:]}")
+            problems.append(f"{name} is {_shown(item['input'])}: {item['msg'][:1].lower()}{item['msg'][1:]}")
     return "; ".join(problems)
+
+
+def _shown(value: Any) -> str:
+    # Cut while it is made: a value may be of any size.
+    return reprlib.repr(value)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -203,12 +209,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
     Raises `KvorumError` for a file that is missing or is no mapping.
     """
-    try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise KvorumError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise KvorumError(f"{path}: is not valid YAML: {error}") from None
+    settings = load_yaml(Path(path))
     if not isinstance(settings, dict):
         raise KvorumError(f"{path}: expected settings as 'name: value' lines, found {type(settings).__name__}")
     return {str(name).replace("-", "_"): value for name, value in settings.items()}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from kvorum.errors import KvorumError
 
-TEMPORARY = ".*.tmp"
-"""The names, as a glob, under which files lie until they are whole; what a killed process leaves behind."""
+TEMPORARY = (".*.tmp", ".tmp*")
+"""The names, as globs, of what a killed process leaves behind: of ours, and of safetensors, until files are whole."""
 
 
 @contextmanager
@@ -78,7 +78,14 @@ def sha256(path: Path, size: int | None = None) -> str:
 def flush(path: Path) -> None:
     """Wait until a file's contents are on the disk."""
     with path.open("rb+") as file:
-        os.fsync(file.fileno())
+        _fsync(file.fileno(), path)
+
+
+def _fsync(handle: int, path: Path) -> None:
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _flush_folder(folder: Path) -> None:
@@ -87,6 +94,6 @@ def _flush_folder(folder: Path) -> None:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        _fsync(handle, folder)
     finally:
         os.close(handle)

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float64, Int, Int64
 from kvorum import uncertainty
 from kvorum.errors import KvorumError, nearest
 from kvorum.files import atomic
+from kvorum.parquet import MOST_VALUES, read_table
 from kvorum.uncertainty.calibration import Scheme
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 UNKNOWN = -1
 TOLERANCE = 1e-4
 FACTS_KEY = b"kvorum"
+WIDEST = 16
+"""How many times the mean number of choices the largest may be, where arrays would be large."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -298,14 +301,16 @@ def _read(path: Path) -> "pyarrow.Table":
                     raise KvorumError(f"there is no column '{name}'{nearest(name, present)}")
                 if present.count(name) > 1:
                     raise KvorumError(f"there are {present.count(name)} columns '{name}'; expected one")
-            table = file.read(columns=schema.names).select(schema.names)
+            table = read_table(file, schema.names).select(schema.names)
         table.validate(full=True)
         for name in schema.names:
             if name != "answer" and table[name].null_count:
                 row = table[name].is_null().to_pylist().index(True)
                 raise KvorumError(f"row {row + 1}: '{name}' is null")
         return table.cast(schema.with_metadata(table.schema.metadata))
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except KvorumError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         raise KvorumError(f"this is no file of predictions, or a damaged one ({error})") from error
 
 
@@ -314,7 +319,10 @@ def _fields(table: "pyarrow.Table") -> dict[str, Any]:
     if not rows:
         raise KvorumError("there is no question in it")
     members = len(rows[0]["rest"])
-    probs = np.zeros((members, len(rows), max(len(row["choices"]) for row in rows)))
+    width, given = max(len(row["choices"]) for row in rows), sum(len(row["choices"]) for row in rows)
+    if width * len(rows) > WIDEST * given and members * width * len(rows) > MOST_VALUES:
+        raise KvorumError(f"one row has {width} choices, and {len(rows)} rows have {given} in all; that is too uneven")
+    probs = np.zeros((members, len(rows), width))
     for number, row in enumerate(rows):
         probs[:, number, : len(row["choices"])] = _probs(row, number, members)
     return {

@@ -43,12 +43,9 @@ class End:
 class Fits:
     """Fits of a tiny model in child processes, each in a directory of its own or in one that is there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, given: tuple[str, str] | None = None) -> None:
         self.folder = folder
-        self.model = str(tiny.save(folder / "model", positions=64))
-        self.task = str(folder / "mine.jsonl")
-        rows = [{"question": f"{i}?", "choices": [str(i), "no"], "answer": i % 2} for i in range(12)]
-        Path(self.task).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self.model, self.task = given or _model_and_task(folder)
         self.numbers = itertools.count()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.child"],
@@ -72,6 +69,12 @@ class Fits:
     def new(self) -> Path:
         """A path for a run."""
         return self.folder / f"run-{next(self.numbers)}"
+
+    def new_folder(self) -> Path:
+        """A new folder."""
+        folder = self.new()
+        folder.mkdir()
+        return folder
 
     def begin(self, out: Path, *, settings: dict[str, Any] | None = None, **request: Any) -> Path:
         """Start a fit; `end` waits for it."""
@@ -99,6 +102,15 @@ class Fits:
         self.process.stdin.close()
         self.process.wait(timeout=60)
         self.process.stdout.close()
+
+
+def _model_and_task(folder: Path) -> tuple[str, str]:
+    model, task = tiny.save(folder / "model", positions=64), folder / "mine.jsonl"
+    for file in model.iterdir():
+        file.chmod(0o644)
+    rows = [{"question": f"{i}?", "choices": [str(i), "no"], "answer": i % 2} for i in range(12)]
+    task.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(model), str(task)
 
 
 def contents(run: Path) -> dict[str, bytes]:

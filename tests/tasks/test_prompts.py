@@ -1,11 +1,13 @@
 import dataclasses
 
+import jinja2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvorum.errors import KvorumError
 from kvorum.tasks import LETTERS, Prompt, Question, default_template, load_template
+from kvorum.tasks.prompts import _ENVIRONMENT
 
 QUESTION = Question(
     id="q1", question="Which is {{ 7 * 7 }} & <b>?", choices=("one", "{% raw %}", "  3"), answer=0, subject="maths"
@@ -54,7 +56,7 @@ def test_a_file_replaces_it(tmp_path):
         (b"{% for choice in choices %}", "line 1: the prompt template is not valid Jinja"),
         (
             b"{{ question }}\n{{ question | nofilter }}",
-            "line 2: the prompt template is not valid Jinja: No filter named",
+            r"line 2: the filter 'nofilter' \(there are abs, .*, which a prompt template may not use",
         ),
         (b"{{ question }}\n\n{{ choces }}", r"line 3: the prompt template uses 'choces', .*; did you mean 'choices'\?"),
         (b"{{ context }}{{ answer }}", "line 1: the prompt template uses 'answer', which is no variable"),
@@ -88,11 +90,7 @@ def test_a_template_that_never_asks_is_told_of(caplog):
             "{{ question }}\n{{ choices[7] }}",
             "line 2 fails on question 'q1', which has 3 choices: list object has no element 7",
         ),
-        ("{{ question.nothing }}", "line 1 fails on question 'q1'"),
-        ("{{ question }}{{ 1 / 0 }}", "fails on question 'q1'.*division"),
         ("{{ question }}{{ question + 1 }}", "fails on question 'q1'"),
-        ("{{ question }}{% include 'other' %}", "fails on question 'q1'"),
-        ("{{ question }}{{ range(1000000) | list }}", "fails on question 'q1'.*Range too big"),
     ],
 )
 def test_a_template_that_fails_names_the_question(template, said):
@@ -113,8 +111,59 @@ def test_a_template_that_fails_names_the_question(template, said):
     ],
 )
 def test_a_template_reaches_nothing_but_its_variables(template):
-    with pytest.raises(KvorumError, match="fails on question 'q1'"):
-        letter(template).render(QUESTION)
+    with pytest.raises(KvorumError, match=r"prompt, line 1: .*, which a prompt template may not use"):
+        letter(template)
+    # And the sandbox behind the rules keeps it from what the rules would let through.
+    with pytest.raises(jinja2.TemplateError):
+        _ENVIRONMENT.from_string(template).render(question="q", choices=["a"], letters=["a"], subject="")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ 'a' * 10**10 }}",
+        "{{ question * 500 * 500 * 500 }}",
+        "{{ 999 ** 999 }}",
+        "{% set x = question ~ question %}{% set x = x ~ x %}{{ x }}",
+        "{% for a in choices %}{% for b in choices %}{% for c in choices %}{% endfor %}{% endfor %}{% endfor %}",
+        "{% for a in question %}{% for b in question %}{% endfor %}{% endfor %}",
+        "{% for a in range(99999) %}{% endfor %}",
+        "{{ question|list|join('0123456789')|list|join('0123456789') }}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ question % 1 }}",
+        "{{ question|center(999) }}",
+        "{{ question.ljust(999) }}",
+        "{{ question.replace('a', 'aaaaaaaaaa') }}",
+        "{{ choices|map('center', 999)|list }}",
+        "{% macro again() %}{{ again() }}{{ again() }}{% endmacro %}{{ again() }}",
+        "{% for a in choices recursive %}{{ loop(choices) }}{% endfor %}",
+        "{% block x %}{% endblock %}{{ self.x() }}",
+        "{{ namespace(x=1) }}",
+        "{{ lipsum(n=1000) }}",
+        "{{ choices|random }}",
+        "{{ question }}{% include 'other' %}",
+    ],
+)
+def test_a_template_cannot_ask_for_gigabytes_or_hours(template):
+    with pytest.raises(KvorumError, match=r"prompt, line 1: .*(may not use|deep within each other)"):
+        letter(template)
+
+
+def test_what_a_prompt_needs_is_there():
+    prompt = letter(
+        "{% if subject %}[{{ subject|upper }}] {% endif %}{{ question.strip() }}\n"
+        "{% for choice in choices %}{% if not loop.first %}, {% endif %}{{ letters[loop.index0] }}: {{ choice|trim }}"
+        "{% if loop.index % 2 == 0 %};{% endif %}{% endfor %} {{ letters|join('/') }} of {{ choices|length + 1 }}"
+        "{% for i in range(choices|length) %}.{% endfor %}"
+    )
+    assert prompt.render(QUESTION) == ("[MATHS] Which is {{ 7 * 7 }} & <b>?\na: one, b: {% raw %};, c: 3 a/b/c of 4...")
+
+
+def test_a_template_of_any_length_is_not_taken():
+    with pytest.raises(KvorumError, match=r"has 70,014 characters; expected at most 65,536"):
+        letter("{{ question }}" + "x" * 70_000)
+    with pytest.raises(KvorumError, match="cannot be read as Jinja"):
+        letter("{{ question }}{{ " + "(" * 20_000 + " }}")
 
 
 def test_an_unknown_answer_format():

@@ -27,7 +27,7 @@ from kvorum.posterior.step import take_step
 from kvorum.posterior.stop import Stopped, StopRequest
 from kvorum.predictions import Predictions
 from kvorum.run import Run, locked
-from kvorum.run.directory import LOG, Point, describe
+from kvorum.run.directory import LOG, Point, describe, is_run
 from kvorum.run.relist import relist
 from kvorum.tasks import EncodedQuestion, Task
 from kvorum.uncertainty.diversity import diversity
@@ -94,6 +94,8 @@ def fit_in_run_directory(job: Job, progress: Progress, *, repair: bool = False, 
     with locked(job.out), StopRequest() as stop:
         if repair:
             relist(job.out)
+        if allow_drift and is_run(job.out) and (there := Run.open(job.out)).points:
+            load_point(there, job, there.points[-1])  # what cannot be gone on with is refused before it is recorded
         run = Run.start(job.out, job.config, job.facts(), repair=repair, allow_drift=allow_drift)
         if repair:
             recompute(job, run, progress, stop)

@@ -1,6 +1,7 @@
 """A run directory: what lies where, what of it counts, going on."""
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,9 @@ CONFIG, LOG = "config.yaml", "log.jsonl"
 CHECKED_BY_ALL = 2 * 2**30
 """Bytes of a run that every command holds against their checksums; `check` reads all, and what is used always is."""
 LONGEST_NAME = 255 - len(".numbers.json")
+
+
+log = logging.getLogger(__name__)
 
 
 class Point(NamedTuple):
@@ -146,6 +150,7 @@ class Run:
             self.drop_steps()  # what is a step of an epoch has changed
         if differs or rounding:
             after = str(there.points[-1]) if there.points else "the start"
+            log.warning("%s goes on after %s although: %s", self.path, after, "; ".join([*differs, *rounding]))
             entry = {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "after": after, "differs": [*differs, *rounding]}
             self.facts["drift"] = [*kept.get("drift", []), entry]
 
@@ -236,13 +241,14 @@ class Run:
 
     def _sweep(self) -> None:
         """Remove what a stop left unfinished; only for whom holds the lock."""
-        for file in [*self.path.glob(TEMPORARY), *self.path.glob(f"epochs/**/{TEMPORARY}"), *self.unlisted()]:
+        halves = [file for kind in TEMPORARY for where in (kind, f"epochs/**/{kind}") for file in self.path.glob(where)]
+        for file in [*halves, *self.unlisted()]:
             if file.suffix != ".parquet":  # whose place is taken when the task is scored
                 remove(file)
         whole = {name for point in self.points for name in map(self._name, self._files(point))}
-        halves = [self.path / name for name in self.manifest.files if "/step-" in name and name not in whole]
-        if halves:
-            self.keep(drop=halves)
+        alone = [self.path / name for name in self.manifest.files if "/step-" in name and name not in whole]
+        if alone:
+            self.keep(drop=alone)
         for folder in self.path.glob("epochs/*/step-*"):
             if not any(folder.iterdir()):
                 folder.rmdir()
@@ -265,7 +271,8 @@ class Run:
         if self.holds(file) and file.read_text(encoding="utf-8") == text:
             return
         # For a moment it is not vouched for, so that there is none in which it does not match.
-        self.forget([Damage(CONFIG, "")])
+        if self.holds(file):
+            self.forget([Damage(CONFIG, "")])
         with atomic(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
         self.keep(file)
@@ -439,6 +446,11 @@ class Run:
 _LOST = "is missing, so nothing vouches for the run's files; kvorum check RUN --repair makes it of them as they are"
 
 
+def is_run(path: Path) -> bool:
+    """Whether a directory holds a run."""
+    return (path / CONFIG).is_file()
+
+
 def describe(damage: Sequence[Damage]) -> str:
     """What is wrong with files, in a line."""
     some = "; ".join(map(str, damage[:8]))
@@ -446,7 +458,7 @@ def describe(damage: Sequence[Damage]) -> str:
 
 
 def _foreign(name: str) -> bool:
-    return name not in {LOCK, HOLDER} and not (name.startswith(".") and name.endswith(".tmp"))
+    return name not in {LOCK, HOLDER, listed.NAME} and not (name.startswith(".") and name.endswith(".tmp"))
 
 
 def _kind(value: Any) -> str:

@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, AnyStr
 
 from kvorum.errors import KvorumError, nearest
 from kvorum.tasks.parquet import read_parquet
@@ -16,6 +16,10 @@ logger = logging.getLogger(__name__)
 
 # A row, or what is wrong with it, under its place in the file ("line 3", "row 3").
 PlacedRow = tuple[str, int, "dict[str, Any] | KvorumError"]
+
+
+LONGEST_LINE = 4 * 2**20
+"""Characters in a line of JSONL or CSV."""
 
 
 def load_file(path: Path, *, skip_bad_rows: bool) -> Task:
@@ -91,9 +95,23 @@ def _refuse_absent(path: Path) -> None:
         raise KvorumError(f"there is no file '{path.name}'{where}{nearest(path.name, beside)}")
 
 
+def _lines(file: IO[AnyStr], path: Path) -> Iterator[AnyStr]:
+    """The lines of a file, none of them of any length."""
+    number = 0
+    while line := file.readline(LONGEST_LINE):
+        number += 1
+        if len(line) == LONGEST_LINE:
+            raise KvorumError(f"{path}, line {number}: is longer than {LONGEST_LINE:,} characters")
+        yield line
+
+
 def _jsonl_rows(path: Path) -> Iterator[PlacedRow]:
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), start=1):
+            if len(line) == LONGEST_LINE:
+                raise KvorumError(
+                    f"{path}, line {number}: is longer than {LONGEST_LINE:,} bytes; each line is one question"
+                )
             if not line.strip():
                 continue
             yield f"line {number}", number, _jsonl_row(line.strip())
@@ -121,7 +139,7 @@ def _csv_rows(path: Path) -> Iterator[PlacedRow]:
     number = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, strict=True)
+            rows = csv.reader(_lines(file, path), strict=True)
             header = [name.strip() for name in next(rows, [])]
             if not header:
                 return

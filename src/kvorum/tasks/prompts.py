@@ -14,6 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from kvorum.errors import KvorumError, nearest
 from kvorum.tasks.question import Question
+from kvorum.tasks.template_rules import LONGEST, refuse_unbounded
 
 logger = logging.getLogger(__name__)
 
@@ -68,13 +69,21 @@ def check_template(source: str, *, where: str) -> None:
     """Raise KvorumError, beginning with `where`, if the source is no template of a question's variables."""
     if not source.strip():
         raise KvorumError(f"{where}: the prompt template is empty; it is Jinja text of {_listed(VARIABLES)}")
+    if len(source) > LONGEST:
+        raise KvorumError(f"{where}: the prompt template has {len(source):,} characters; expected at most {LONGEST:,}")
     try:
         tree = _ENVIRONMENT.parse(source)
-        _ENVIRONMENT.from_string(source)
     except jinja2.TemplateSyntaxError as error:
         raise KvorumError(
             f"{where}, line {error.lineno}: the prompt template is not valid Jinja: {error.message}"
-        ) from (error)
+        ) from error
+    except (RecursionError, ValueError) as error:
+        raise KvorumError(f"{where}: the prompt template cannot be read as Jinja ({error})") from error
+    refuse_unbounded(tree, where)
+    try:
+        _ENVIRONMENT.from_string(source)
+    except (jinja2.TemplateError, RecursionError, SyntaxError, ValueError) as error:
+        raise KvorumError(f"{where}: the prompt template is not valid Jinja: {error}") from error
     used = jinja2.meta.find_undeclared_variables(tree)
     unknown = used - set(VARIABLES) - set(_ENVIRONMENT.globals)
     if unknown:
