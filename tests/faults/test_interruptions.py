@@ -48,7 +48,7 @@ def finish(fits: Fits, run: Path) -> None:
 def test_killed_before_any_change_on_the_disk_it_goes_on_to_the_same_files(fits: Fits, long: bool) -> None:
     count = operations(fits, fits.new())
     assert count > 100
-    for at in sampled(count, count if long else 8, seed=1):
+    for at in sampled(count, count if long else 5, seed=1):
         run = fits.new()
         assert fits.run(run, fault={"at": at}).status == -signal.SIGKILL
         finish(fits, run)
@@ -57,7 +57,7 @@ def test_killed_before_any_change_on_the_disk_it_goes_on_to_the_same_files(fits:
 def test_killed_at_random_moments_it_goes_on_to_the_same_files(fits: Fits, long: bool) -> None:
     draw = random.Random(2)
     landed = 0
-    for _ in range(200 if long else 8):
+    for _ in range(200 if long else 5):
         run = fits.new()
         for _ in range(draw.randint(1, 3)):
             end = fits.run(run, signals=[(signal.SIGKILL, draw.uniform(0, fits.took.seconds))])
@@ -66,12 +66,12 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_files(fits: Fits, long:
             if end.status == 0:
                 break
         finish(fits, run)
-    assert landed >= (150 if long else 4)
+    assert landed >= (150 if long else 3)
 
 
 def test_when_the_power_is_cut_what_was_not_flushed_does_no_harm(fits: Fits, long: bool) -> None:
     count = operations(fits, fits.new())
-    for at in sampled(count, count if long else 8, seed=3):
+    for at in sampled(count, count if long else 5, seed=3):
         run = fits.new()
         assert fits.run(run, fault={"at": at, "what": "power", "seed": at}).status == -signal.SIGKILL
         finish(fits, run)
@@ -81,7 +81,7 @@ def test_when_the_power_is_cut_what_was_not_flushed_does_no_harm(fits: Fits, lon
 def test_a_signal_saves_and_says_how_to_go_on(fits: Fits, long: bool, number: signal.Signals) -> None:
     draw = random.Random(number)
     stopped = 0
-    for _ in range(20 if long else 3):
+    for _ in range(20 if long else 2):
         run = fits.new()
         # Nothing but the signal saves within an epoch here.
         end = fits.run(

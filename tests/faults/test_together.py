@@ -25,7 +25,7 @@ def wait_for(file: Path, seconds: float = 30.0) -> None:
 
 def test_a_second_process_is_told_which_one_is_at_work_and_a_dead_ones_lock_is_taken_over(fits: Fits) -> None:
     run = fits.new()
-    first = fits.begin(run, settings={"epochs": 500}, signals=[(signal.SIGKILL, 6.0)])
+    first = fits.begin(run, settings={"epochs": 500}, signals=[(signal.SIGKILL, 3.0)])
     wait_for(run / "epochs" / "001" / "adapters.safetensors")
     holder = json.loads((run / "lock.json").read_text())
     with pytest.raises(
@@ -36,7 +36,7 @@ def test_a_second_process_is_told_which_one_is_at_work_and_a_dead_ones_lock_is_t
     end = fits.end(first)
     assert end.pid == holder["pid"] and end.status == -signal.SIGKILL
     assert (run / "lock.json").exists()
-    second = fits.run(run, settings={"epochs": 500}, signals=[(signal.SIGINT, 2.0)])
+    second = fits.run(run, settings={"epochs": 500}, signals=[(signal.SIGINT, 1.5)])
     assert f"process {end.pid} (child.py" in second.said and "taken over" in second.said
     assert second.status == 130 and "Stopped" in second.said
     assert not (run / "lock.json").exists()
@@ -45,7 +45,7 @@ def test_a_second_process_is_told_which_one_is_at_work_and_a_dead_ones_lock_is_t
 def test_two_that_begin_at_once_do_not_both_fit(fits: Fits) -> None:
     other = Fits(fits.new_folder(), given=(fits.model, fits.task))
     try:
-        for _ in range(3):
+        for _ in range(2):
             run = fits.new()
             both = [(one, one.begin(run)) for one in (fits, other)]
             ends = [one.end(said) for one, said in both]

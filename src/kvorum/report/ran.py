@@ -37,12 +37,21 @@ def essentials(run: Run, evaluations: Sequence[Evaluation]) -> list[tuple[str, s
         ("answer format", config.answer_format),
         ("seed", str(config.seed)),
         ("versions", "\n".join(versions) or "–"),
+        *((("gone on with otherwise", "\n".join(drifts)),) if (drifts := drifts_of(run)) else ()),
+    ]
+
+
+def drifts_of(run: Run) -> list[str]:
+    """A sentence a time when the run was gone on with although something was other than before."""
+    return [
+        f"after {drift['after']} ({drift['at'][:10]}): {'; '.join(drift['differs'])}"
+        for drift in run.facts.get("drift", [])
     ]
 
 
 def settings(run: Run) -> list[tuple[str, str]]:
-    """Every setting and every fact but the prompt's template, which stands for itself."""
-    facts = {name: value for name, value in run.facts.items() if name != "prompt_template"}
+    """Every setting and every fact but the prompt's template and what drifted, which stand for themselves."""
+    facts = {name: value for name, value in run.facts.items() if name not in ("prompt_template", "drift")}
     found = {**_flat(run.config.as_dict()), **{f"found: {name}": value for name, value in _flat(facts).items()}}
     return [(name.replace("_", " "), value) for name, value in found.items()]
 

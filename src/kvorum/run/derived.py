@@ -1,11 +1,15 @@
 """The numbers that follow from predictions, kept beside them."""
 
+import functools
 import hashlib
 import json
 import logging
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
+
+from kvorum.facts import PredictionFacts, check_facts
 from kvorum.files import atomic
 from kvorum.predictions import Predictions
 from kvorum.uncertainty import separation, summarize
@@ -67,7 +71,45 @@ def _kept(file: Path, digest: str) -> Derived | None:
         return None
 
 
+@functools.cache
+def _shape_of_numbers() -> Any:
+    return _shape(summarize(np.full((2, 2, 2), 0.5), np.zeros((2, 2)), np.array([0, 1])))
+
+
+@functools.cache
+def _shape_of_separation() -> Any:
+    either = Predictions(
+        probs=np.full((1, 1, 2), 0.5),
+        rest=np.zeros((1, 1)),
+        answers=np.array([0]),
+        ids=("",),
+        subjects=("",),
+        questions=("",),
+        choices=(("", ""),),
+        facts={},
+    )
+    return _shape(separation(either, either, resamples=1))
+
+
+def _shape(value: Any) -> Any:
+    """Which names lie within which, and where there are numbers: the same for any predictions."""
+    if isinstance(value, dict):
+        return {name: _shape(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return sorted({str(_shape(inner)) for inner in value})
+    return "number" if value is None or (isinstance(value, int | float) and not isinstance(value, bool)) else "other"
+
+
 def _derived(content: dict[str, Any]) -> Derived:
+    """Raises ValueError where somebody else wrote it, and of another shape."""
+    apart = content["separation"]
+    if _shape(content["numbers"]) != _shape_of_numbers() or (
+        apart is not None and _shape(apart) != _shape_of_separation()
+    ):
+        raise ValueError("its numbers are not those of predictions")
+    if not isinstance(content["facts"], dict) or not isinstance(content["questions_sha256"], str):
+        raise ValueError("its facts are not those of predictions")
+    check_facts(PredictionFacts, content["facts"], "facts")
     return Derived(
         numbers=content["numbers"],
         separation=content["separation"],

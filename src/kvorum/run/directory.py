@@ -12,6 +12,7 @@ import yaml
 
 from kvorum.config import FitConfig, fit_config, read_yaml
 from kvorum.errors import KvorumError
+from kvorum.facts import RunFacts, check_facts
 from kvorum.files import TEMPORARY, atomic, flush, make_folder, remove
 from kvorum.predictions import Predictions
 from kvorum.run import manifest as listed
@@ -90,6 +91,7 @@ class Run:
         facts = settings.pop("facts", None) or {}
         if not isinstance(facts, dict):
             raise KvorumError(f"{path / CONFIG}: expected 'facts' to hold names and values, found {_kind(facts)}")
+        check_facts(RunFacts, facts, f"{path / CONFIG}, facts")
         return cls(path, fit_config(settings, where=str(path / CONFIG)), facts)
 
     @classmethod
@@ -342,7 +344,13 @@ class Run:
 
         Raises `KvorumError` for a task whose name cannot be that of a file there.
         """
-        if Path(task).name != task or "\0" in task or "\\" in task or not 0 < len(task.encode()) <= LONGEST_NAME:
+        if (
+            Path(task).name != task
+            or task in (".", "..")
+            or "\0" in task
+            or "\\" in task
+            or not 0 < len(task.encode()) <= LONGEST_NAME
+        ):
             raise KvorumError(f"task '{task[:80]}' cannot be kept under that name in {self.path}; rename its file")
         return self.epoch_folder(epoch) / "predictions" / f"{task}.parquet"
 
@@ -466,6 +474,14 @@ def _kind(value: Any) -> str:
 
 
 def _lines(file: Path, size: int) -> Iterator[dict[str, Any]]:
+    number = 0
     with file.open("rb") as stream:
         for line in stream.read(size).splitlines():
-            yield json.loads(line)
+            number += 1
+            try:
+                step = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise KvorumError(f"{file}, line {number}: is no JSON ({error})") from None
+            if not (isinstance(step, dict) and all(isinstance(step.get(name), int) for name in ("epoch", "step"))):
+                raise KvorumError(f"{file}, line {number}: is no step of a fit")
+            yield step
