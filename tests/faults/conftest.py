@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,17 @@ def contents(run: Path) -> dict[str, bytes]:
         for file in sorted(run.rglob("*"))
         if file.is_file() and file.name not in {"config.yaml", "manifest.json", "lock"}
     }
+
+
+TALLY: Counter[str] = Counter()
+"""What was tried, and how often: the figures of docs/reliability.md."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if TALLY:
+        terminalreporter.section("faults tried")
+        for what, count in sorted(TALLY.items()):
+            terminalreporter.line(f"{count:>8,}  {what}")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ Every change of a file's name, every flush, cut and removal is counted. At a cho
 its power, or is told that the disk is full.
 """
 
+import contextlib
 import errno
 import os
 import random
@@ -112,7 +113,9 @@ class FaultyDisk:
             setattr(os, name, real)
         for undos in self.pending.values():
             for undo in undos[: -self.random.randint(0, len(undos)) - 1 : -1]:
-                undo()
+                # A folder that has gone with the power has taken along what was changed in it.
+                with contextlib.suppress(FileNotFoundError):
+                    undo()
         for file in [*self.folder.rglob("*")]:
             if file.is_file():
                 size, there = file.stat().st_size, self.flushed.get(file.stat().st_ino, 0)

@@ -14,7 +14,7 @@ import kvorum
 from kvorum.adapters import AdapterStack
 from kvorum.cli import main
 from kvorum.terminal import run_dict
-from tests.faults.conftest import Fits, contents
+from tests.faults.conftest import TALLY, Fits, contents
 
 MADE_AGAIN = (".numbers.json", "report/", "lock")
 """What follows from the rest, and what says nothing: damage there is harmless."""
@@ -83,6 +83,8 @@ def test_every_damage_to_every_file_is_named_or_harmless(
                 harmless += 1
             file.write_bytes(content)
     assert everything(run) == expected
+    TALLY["files damaged, and named"] += named
+    TALLY["files damaged, without harm"] += harmless
     assert named > 50 and harmless > 20
 
 
@@ -130,6 +132,7 @@ def test_any_two_files_damaged_are_repaired(fits: Fits, long: bool) -> None:
         end = fits.run(run, settings={"repair": True})
         assert end.status == 0, f"{some}: {end.said}"
         assert contents(run) == fits.expected, some
+        TALLY["two files damaged, the repair killed, and repaired"] += 1
 
 
 def test_a_damaged_configuration_is_written_again_by_the_fit_that_it_is_of_and_by_no_other(fits: Fits) -> None:

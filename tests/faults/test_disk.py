@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import kvorum
-from tests.faults.conftest import Fits
+from tests.faults.conftest import TALLY, Fits
 from tests.faults.test_interruptions import finish, operations, readable, sampled
 
 
@@ -26,6 +26,7 @@ def test_whatever_change_fails_the_error_names_the_file_and_going_on_works(fits:
             assert "could not be kept" in end.said or "could not be removed" in end.said
         else:
             refused += 1
+            TALLY[f"disk refuses a change: {what}"] += 1
             words = os.strerror(getattr(errno, what))
             assert end.status in (1, 2) and words in end.said, end.said
             assert str(run) in end.said.splitlines()[-1]
@@ -77,6 +78,7 @@ def test_a_small_disk_fills_up_at_any_file_and_more_space_is_all_that_is_needed(
         end = fits.run(run)
         if end.status:
             full += 1
+            TALLY["small disk filled up"] += 1
             assert end.status in (1, 2) and "No space left on device" in end.said, end.said
         readable(run)
         tmpfs.remount("size=64m")

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 import kvorum
 from kvorum.cli import main
-from tests.faults.conftest import ROOT
+from tests.faults.conftest import ROOT, TALLY
 from tests.faults.targets import TARGETS, outcome, run_of
 
 VALUES = st.recursive(
@@ -260,6 +261,8 @@ def test_any_file_is_read_or_refused_by_name(name: str, tmp_path: Path, long: bo
         assert not said or target.name in said, said
 
     tried()
+    TALLY["generated files read"] += counts["read"]
+    TALLY["generated files refused by name"] += counts["refused"]
     # Numbers that are not those of the predictions are not refused but computed again.
     assert counts["refused"] or name == "numbers"
     assert sum(counts.values()) >= examples / 2
@@ -477,4 +480,6 @@ def test_the_fuzzer_led_by_coverage_finds_nothing(tmp_path: Path, long: bool) ->
             check=False,
         )
         assert done.returncode == 0, f"{name}: {done.stderr[-3000:]}"
-        assert "DONE" in done.stderr or "Done" in done.stderr, done.stderr[-500:]
+        runs = re.search(r"Done (\d+) runs", done.stderr)
+        assert runs is not None, done.stderr[-500:]
+        TALLY[f"files by the fuzzer led by coverage: {name}"] += int(runs[1])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import kvorum
-from tests.faults.conftest import SETTINGS, Fits, contents
+from tests.faults.conftest import SETTINGS, TALLY, Fits, contents
 
 
 def operations(fits: Fits, run: Path) -> int:
@@ -52,6 +52,7 @@ def test_killed_before_any_change_on_the_disk_it_goes_on_to_the_same_files(fits:
         run = fits.new()
         assert fits.run(run, fault={"at": at}).status == -signal.SIGKILL
         finish(fits, run)
+        TALLY["killed before a change on the disk"] += 1
 
 
 def test_killed_at_random_moments_it_goes_on_to_the_same_files(fits: Fits, long: bool) -> None:
@@ -62,6 +63,7 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_files(fits: Fits, long:
         for _ in range(draw.randint(1, 3)):
             end = fits.run(run, signals=[(signal.SIGKILL, draw.uniform(0, fits.took.seconds))])
             landed += end.status == -signal.SIGKILL
+            TALLY["killed at a random moment"] += end.status == -signal.SIGKILL
             readable(run)
             if end.status == 0:
                 break
@@ -75,6 +77,7 @@ def test_when_the_power_is_cut_what_was_not_flushed_does_no_harm(fits: Fits, lon
         run = fits.new()
         assert fits.run(run, fault={"at": at, "what": "power", "seed": at}).status == -signal.SIGKILL
         finish(fits, run)
+        TALLY["power cut before a change on the disk"] += 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -89,6 +92,7 @@ def test_a_signal_saves_and_says_how_to_go_on(fits: Fits, long: bool, number: si
         )
         if "Stopped" in end.said:
             stopped += 1
+            TALLY[f"stopped by {number.name}"] += 1
             assert end.status == 128 + number
             assert "everything up to there is saved" in end.said and "stopping: what is computed" in end.said
             opened = kvorum.Run.open(run)
@@ -122,7 +126,7 @@ def test_saved_points_within_an_epoch_are_what_is_gone_on_from(fits: Fits) -> No
     else:
         pytest.fail("no kill fell into an epoch")
     end = fits.run(run)
-    assert f"going on after epoch {points[-1].epoch + 1}, step {points[-1].step} of" in end.said
+    assert f"going on after epoch {points[-1].epoch + 1}, step {points[-1].step}, to epoch 2" in end.said
     assert contents(run) == fits.expected
 
 

@@ -161,7 +161,7 @@ class Fitting:
                 # What is saved within an epoch that is no longer asked for, waits until it is.
                 self.point = [point for point in run.points if not point.step or point.epoch < job.config.epochs][-1]
                 stack, moments = load_point(run, job, self.point)
-                log.info("going on after %s of %d", self.point, self.config.epochs)
+                log.info("going on after %s, to epoch %d", self.point, self.config.epochs)
         self.stack = stack.to(job.base.device)
         self.optimizer = MemberAdamW(self.stack, clip=self.config.clip)
         if moments:
