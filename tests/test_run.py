@@ -7,8 +7,7 @@ import pytest
 from kvorum.config import fit_config
 from kvorum.errors import KvorumError
 from kvorum.predictions import Predictions
-from kvorum.run import Run, locked
-from kvorum.run.directory import Point
+from kvorum.run import Point, Run, locked, start_run
 
 CONFIG = fit_config({"model": "m", "task": "t", "members": 2})
 
@@ -28,7 +27,7 @@ def predictions(flip: bool = False) -> Predictions:
 
 
 def start(path: Path) -> Run:
-    return Run.start(path, CONFIG, {"task": "t", "evaluation_tasks": ["t", "u"]})
+    return start_run(path, CONFIG, {"task": "t", "evaluation_tasks": ["t", "u"]})
 
 
 def test_numbers_are_kept_and_follow_the_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

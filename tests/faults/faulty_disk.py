@@ -45,15 +45,17 @@ class FaultyDisk:
             if self.what == "power":
                 getattr(self, f"_before_{name}", lambda *rest: None)(*arguments)
             result = self.real[name](*arguments, **named)
-            if self.what == "power" and name == "fsync":
-                self._flush(arguments[0])
+            if self.what == "power":
+                getattr(self, f"_after_{name}", lambda *rest: None)(*arguments)
             return result
 
         return call
 
     def _here(self, file: Any) -> bool:
         path = os.readlink(f"/proc/self/fd/{file}") if isinstance(file, int) else os.path.abspath(file)
-        return path.startswith(str(self.folder)) and Path(path).name != "lock"
+        # The folder above holds the name of this one.
+        inside = path == str(self.folder.parent) or Path(path).is_relative_to(self.folder)
+        return inside and Path(path).name != "lock"
 
     def _fail(self, name: str, arguments: tuple[Any, ...]) -> None:
         if self.what in ("kill", "power"):
@@ -92,14 +94,14 @@ class FaultyDisk:
         if kept is not None:
             self._later(file, lambda: None if os.path.exists(file) else os.link(kept, file))
 
-    def _before_mkdir(self, folder: Any, *rest: Any) -> None:
+    def _after_mkdir(self, folder: Any, *rest: Any) -> None:
         self._later(folder, lambda: shutil.rmtree(folder, ignore_errors=True))
 
     def _before_truncate(self, file: Any, size: int) -> None:
         inode = os.stat(file).st_ino
         self.flushed[inode] = min(self.flushed.get(inode, 0), size)
 
-    def _flush(self, handle: int) -> None:
+    def _after_fsync(self, handle: int) -> None:
         path = os.readlink(f"/proc/self/fd/{handle}")
         if os.path.isdir(path):
             self.pending.pop(path, None)

@@ -10,7 +10,7 @@ import torch
 import kvorum
 from kvorum.config import fit_config
 from kvorum.errors import KvorumError
-from kvorum.posterior.fit import Fitting
+from kvorum.posterior.fitting import Fitting
 from kvorum.posterior.job import plan
 from kvorum.posterior.progress import Silent
 

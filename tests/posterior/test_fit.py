@@ -8,7 +8,7 @@ import torch
 
 import kvorum
 from kvorum.adapters import AdapterStack
-from kvorum.posterior.fit import Fitting
+from kvorum.posterior.fitting import Fitting
 from kvorum.posterior.progress import Silent
 from tests import tiny
 

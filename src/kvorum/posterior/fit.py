@@ -1,39 +1,23 @@
-"""The fitting loop: all members, epoch after epoch, saved and scored after each."""
+"""Fitting an ensemble: into a run directory or into memory, going on, and computing again what was lost."""
 
-import dataclasses
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from torch import Tensor
 from transformers import PreTrainedModel
 
-from kvorum.adapters import AdapterStack, Attachment, Stream, generator_seed
 from kvorum.config import fit_config
-from kvorum.engine import BaseModel, Item, attached, compiled, fingerprint
-from kvorum.errors import KvorumError
-from kvorum.posterior.job import Job, digests_of_tests, plan
-from kvorum.posterior.memory import within_memory
-from kvorum.posterior.optimizer import MemberAdamW
-from kvorum.posterior.posterior import Posterior, compile_pays, from_run, prediction_facts
-from kvorum.posterior.priors import PRIORS
+from kvorum.engine import BaseModel, fingerprint
+from kvorum.posterior.fitting import Fitting
+from kvorum.posterior.job import Job, plan
+from kvorum.posterior.posterior import Posterior
 from kvorum.posterior.progress import Progress, Silent
-from kvorum.posterior.saving import load_point, save_point
-from kvorum.posterior.schedule import learning_rate
-from kvorum.posterior.step import take_step
-from kvorum.posterior.stop import Stopped, StopRequest
-from kvorum.predictions import Predictions
-from kvorum.run import Run, locked
-from kvorum.run.directory import LOG, Point, describe, is_run
-from kvorum.run.relist import relist
-from kvorum.tasks import EncodedQuestion, Task
-from kvorum.uncertainty.diversity import diversity
-
-# Steps between looks at what a GPU has computed; each look waits for it.
-LOOK_EVERY = {"cpu": 1, "cuda": 10}
+from kvorum.posterior.saving import load_point
+from kvorum.posterior.stop import StopRequest
+from kvorum.run import Point, Run, locked, relist, start_run
+from kvorum.run.directory import LOG, describe, is_run
+from kvorum.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +80,7 @@ def fit_in_run_directory(job: Job, progress: Progress, *, repair: bool = False, 
             relist(job.out)
         if allow_drift and is_run(job.out) and (there := Run.open(job.out)).points:
             load_point(there, job, there.points[-1])  # what cannot be gone on with is refused before it is recorded
-        run = Run.start(job.out, job.config, job.facts(), repair=repair, allow_drift=allow_drift)
+        run = start_run(job.out, job.config, job.facts(), repair=repair, allow_drift=allow_drift)
         if repair:
             recompute(job, run, progress, stop)
         return Fitting(job, run, progress, stop).run_all()
@@ -109,7 +93,7 @@ def repair_run_directory(job: Job, progress: Progress) -> list[tuple[str, int]]:
     """
     with locked(job.out), StopRequest() as stop:
         before = {(task, epoch) for epoch, task in Run.open(job.out).scores()}
-        run = Run.start(job.out, job.config, job.facts(), repair=True)
+        run = start_run(job.out, job.config, job.facts(), repair=True)
         recompute(job, run, progress, stop)
         Fitting(job, run, progress, stop).run_all(until=0)
         return sorted(before - {(task, epoch) for epoch, task in run.scores()})
@@ -126,252 +110,3 @@ def recompute(job: Job, run: Run, progress: Progress, stop: StopRequest) -> None
         if any(gap.file == LOG for gap in gaps):
             run.drop_steps()  # whose steps would be missing from the log
         Fitting(job, run, progress, stop, at=Point(0)).run_all(until=until)
-
-
-class Fitting:
-    """A fit under way: the stack, its optimizer, and where they are saved."""
-
-    def __init__(
-        self,
-        job: Job,
-        run: Run | None,
-        progress: Progress,
-        stop: StopRequest | None = None,
-        *,
-        at: Point | None = None,
-    ) -> None:
-        self.job = job
-        self.config = job.config
-        self.run = run
-        self.progress = progress
-        self.stop = stop or StopRequest()
-        self.digests = digests_of_tests(job.evaluation)
-        self.fitted_on = frozenset((q.question, q.choices) for q in job.train)
-        self.token_budget = job.token_budget
-        self.longest = max(Item(0, question).tokens() for question in job.encoded)
-        self.again = at is not None
-        """Whether this is done to fill gaps before the newest point, so that no point within an epoch is saved."""
-        self.point = Point(0)
-        """What is behind the stack: epochs, and steps of the next."""
-        self.saved_at = time.monotonic()
-        stack, moments = job.start(), None
-        if run is not None and run.points:
-            run.cut_log(run.points[-1])
-            if at is None:
-                # What is saved within an epoch that is no longer asked for, waits until it is.
-                self.point = [point for point in run.points if not point.step or point.epoch < job.config.epochs][-1]
-                stack, moments = load_point(run, job, self.point)
-                log.info("going on after %s, to epoch %d", self.point, self.config.epochs)
-        self.stack = stack.to(job.base.device)
-        self.optimizer = MemberAdamW(self.stack, clip=self.config.clip)
-        if moments:
-            self.optimizer.load_state(moments)
-
-    def run_all(self, *, until: int | None = None) -> Posterior:
-        """Every epoch that is still to do, or those up to one, and every score that is missing."""
-        last = self.config.epochs if until is None else until
-        self.progress.begin(self.job, *self.point)
-        with self.progress:
-            if self.run is not None:
-                self._score_saved(self.run)
-                if self.point == (0, 0) and not self.run.holds(self.run.adapters_file(0)):
-                    self._save(self.run)
-            while self.point.epoch < last:
-                self._fit_epoch(self.point.epoch + 1)
-                self.point = Point(self.point.epoch + 1)
-                if self.run is not None:
-                    self._save(self.run)
-        return self._posterior()
-
-    def _fit_epoch(self, epoch: int) -> None:
-        for parameter in self.stack.parameters():
-            parameter.requires_grad_(True)
-        look_every = LOOK_EVERY.get(self.job.base.device.type, 10)
-        last = self.job.steps_per_epoch - 1
-        orders = [self._order(member, epoch) for member in self.stack.members]
-        unseen: list[dict[str, Any]] = []
-        # By the whole fit, so that one that was stopped and goes on decides alike.
-        wanted = compile_pays(self.config.compile, self.job.base.device, self.config.epochs * self.job.tokens_per_epoch)
-        trial = [Item(self.stack.active[0], question) for question in self.job.encoded[:2]]
-        with (
-            attached(self.job.base.model, self.stack, dropout=self.config.dropout) as attachment,
-            compiled(attachment, trial, self.config.answer_format, wanted=wanted),
-        ):
-            for step in range(self.point.step, last + 1):
-                batches = [self._batch(i, orders[i], epoch, step) for i in self.stack.active]
-                unseen.append({"epoch": epoch, "step": step, **self._step(attachment, batches, epoch, step)})
-                to_save = step < last and self._due()
-                if to_save and self.again:
-                    self._leave_if_asked()
-                    to_save = False
-                if len(unseen) == look_every or step == last or to_save:
-                    self._look(unseen)
-                    unseen = []
-                if to_save and self.run is not None:
-                    self.point = Point(epoch - 1, step + 1)
-                    save_point(self.run, self.job, self.point, self.stack, self.optimizer)
-                    self.saved_at = time.monotonic()
-                    self._leave_if_asked()
-
-    def _due(self) -> bool:
-        """Whether to save within the epoch: since it is time to, or since a stop was asked for."""
-        return self.stop.asked is not None or time.monotonic() - self.saved_at >= 60 * self.config.save_minutes
-
-    def _leave_if_asked(self) -> None:
-        """Stop here, where nothing would be lost."""
-        if self.stop.asked is not None and self.run is not None:
-            if self.again:
-                raise Stopped("stopped before the repair was done; with --repair it begins again", self.stop.asked)
-            raise Stopped(f"stopped after {self.point}, and everything up to there is saved", self.stop.asked)
-
-    def _step(self, attachment: Attachment, batches: list[list[Item]], epoch: int, step: int) -> dict[str, Any]:
-        """One optimizer step of every active member; what it was like, its tensors still where they were computed."""
-        config, steps = self.config, self.job.steps_per_epoch
-        lr = learning_rate(
-            (epoch - 1) * steps + step,
-            config.epochs * steps,
-            lr=config.lr,
-            schedule=config.schedule,
-            warmup=config.warmup,
-        )
-
-        def attempt(budget: int) -> dict[str, Tensor]:
-            self.optimizer.zero_grad()
-            return take_step(
-                attachment,
-                self.optimizer,
-                batches,
-                prior=PRIORS[config.prior],
-                l2=config.l2,
-                lr=lr,
-                answer_format=config.answer_format,
-                normalisation=config.normalisation,
-                token_budget=budget,
-            )
-
-        taken, self.token_budget = within_memory(attempt, self.token_budget, longest=self.longest)
-        return {"lr": lr, "tokens": sum(item.tokens() for batch in batches for item in batch), **taken}
-
-    def _order(self, member: int, epoch: int) -> np.ndarray:
-        """The training questions of a member in an epoch, by their places."""
-        size, own = len(self.job.encoded), self.config.diversity
-        drawn = np.arange(size)
-        if "bootstrap" in own:
-            resample = np.random.default_rng(generator_seed(self.config.seed, Stream.BOOTSTRAP, member))
-            drawn = resample.integers(size, size=size)
-        whose = member if "order" in own else 0
-        generator = np.random.default_rng(generator_seed(self.config.seed, Stream.ORDER, whose, epoch))
-        return drawn[generator.permutation(size)]
-
-    def _batch(self, position: int, order: np.ndarray, epoch: int, step: int) -> list[Item]:
-        config, member = self.config, self.stack.members[position]
-        chosen = order[step * config.batch_size : (step + 1) * config.batch_size]
-        if not config.dropout:
-            return [Item(position, self.job.encoded[i]) for i in chosen]
-        return [
-            Item(
-                position,
-                self.job.encoded[i],
-                generator_seed(config.seed, Stream.DROPOUT, member, epoch, step, int(i)),
-            )
-            for i in chosen
-        ]
-
-    def _look(self, steps: list[dict[str, Any]]) -> None:
-        """Log the steps since the last look, and name the members that diverged in them."""
-        lines = [{k: _finite(v) if isinstance(v, Tensor) else v for k, v in step.items()} for step in steps]
-        if self.run is not None:
-            self._append_log(self.run, lines)
-        self.progress.steps(lines)
-        active = self.optimizer.active.tolist()
-        last = steps[-1]
-        lost = {
-            member: f"epoch {last['epoch']}, step {last['step']}"
-            for i, member in enumerate(self.stack.members)
-            if not active[i] and member not in self.stack.diverged
-        }
-        if lost:
-            self.stack = dataclasses.replace(self.stack, diverged={**self.stack.diverged, **lost})
-            for member, where in lost.items():
-                log.warning("member %d diverged by %s: frozen, and left out from here on", member, where)
-        if not self.stack.active:
-            raise KvorumError(
-                f"every member diverged by epoch {last['epoch']}, step {last['step']} (loss or gradient not finite); "
-                f"lower --lr (it is {self.config.lr}), or clip gradients with --clip"
-            )
-
-    def _append_log(self, run: Run, lines: list[dict[str, Any]]) -> None:
-        """Log steps, unless they are there already: those of a fit that is done again."""
-        behind = (run.log[-1]["epoch"], run.log[-1]["step"]) if run.log else (0, 0)
-        run.append_log([line for line in lines if (line["epoch"], line["step"]) > behind])
-
-    def _save(self, run: Run) -> None:
-        """Save the epoch and score it."""
-        save_point(run, self.job, self.point, self.stack, self.optimizer)
-        self.saved_at = time.monotonic()
-        self._leave_if_asked()
-        self._score(run, self.point.epoch, self._posterior())
-
-    def _score_saved(self, run: Run) -> None:
-        """Score what a stop, or a task asked for since, left without a score."""
-        for epoch in run.epochs:
-            if epoch <= self.point.epoch and self._missing(run, epoch):
-                stack = AdapterStack.load(run.checked(run.adapters_file(epoch)))
-                self._score(run, epoch, from_run(run, self.job.base, stack, epoch, self.fitted_on))
-
-    def _missing(self, run: Run, epoch: int) -> list[tuple[Task, list[EncodedQuestion]]]:
-        """Tasks without predictions on just these questions: none yet, or on those that were asked for before."""
-        both = zip(self.job.evaluation, self.job.evaluation_encoded, strict=True)
-        return [(task, encoded) for task, encoded in both if not self._scored(run, epoch, task)]
-
-    def _scored(self, run: Run, epoch: int, task: Task) -> bool:
-        if not run.scored(epoch, task.name):
-            return False
-        if run.questions_digest(epoch, task.name) == self.digests[task.name]:
-            return True
-        log.info("%s at epoch %d was scored on other questions, and is scored again", task.name, epoch)
-        return False
-
-    def _score(self, run: Run, epoch: int, posterior: Posterior) -> None:
-        for task, encoded in self._missing(run, epoch):
-
-            def scored(done: int, total: int, name: str = task.name) -> None:
-                self.progress.scored(epoch, name, done, total)
-                if done < total:
-                    self._leave_if_asked()
-
-            self._leave_if_asked()
-            predictions = posterior.predict(task, encoded=encoded, progress=scored)
-            run.save_predictions(epoch, task.name, predictions)
-            self.progress.numbers(epoch, task.name, run.numbers(epoch, task.name))
-            if task is self.job.evaluation[0] and 0 < epoch == self.config.epochs:
-                _warn_of_collapse(predictions)
-
-    def _posterior(self) -> Posterior:
-        job = self.job
-        facts = self.run.facts if self.run is not None else job.facts()
-        return Posterior(
-            base=job.base,
-            stack=self.stack.to(job.base.device),
-            prompt=job.prompt,
-            normalisation=self.config.normalisation,
-            token_budget=self.config.token_budget,
-            compile=self.config.compile,
-            fitted_on=self.fitted_on,
-            facts=prediction_facts(facts, self.point.epoch),
-        )
-
-
-def _warn_of_collapse(predictions: Predictions) -> None:
-    found = diversity(predictions.probs, predictions.rest, resamples=1)
-    if found is not None and found["collapsed"]:
-        log.warning(
-            "the members have collapsed: two of them differ by %.2g nats (mean KL), so mutual information says "
-            "nothing; more --diversity, a higher --lr or more --epochs set them apart",
-            found["kl"]["value"],
-        )
-
-
-def _finite(values: Tensor) -> list[float | None]:
-    """For JSON, which knows no NaN."""
-    return [value if np.isfinite(value) else None for value in values.tolist()]

@@ -11,8 +11,7 @@ from kvorum.errors import KvorumError
 from kvorum.files import atomic, make_folder
 from kvorum.posterior.job import Job
 from kvorum.posterior.optimizer import MemberAdamW
-from kvorum.run import Run
-from kvorum.run.directory import Point
+from kvorum.run import Point, Run
 
 OPTIMIZER = "kvorum optimizer 1"
 

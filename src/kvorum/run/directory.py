@@ -1,43 +1,28 @@
-"""A run directory: what lies where, what of it counts, going on."""
+"""A run directory: what lies where, and what of it counts."""
 
 import json
-import logging
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
 from kvorum.config import FitConfig, fit_config, read_yaml
 from kvorum.errors import KvorumError
 from kvorum.facts import RunFacts, check_facts
-from kvorum.files import TEMPORARY, atomic, flush, make_folder, remove
+from kvorum.files import atomic, flush, make_folder, remove
 from kvorum.predictions import Predictions
 from kvorum.run import manifest as listed
 from kvorum.run.derived import Derived, derive
-from kvorum.run.drift import differing_facts, differing_settings, differing_versions, identity
-from kvorum.run.lock import HOLDER, LOCK
+from kvorum.run.drift import identity
 from kvorum.run.manifest import Damage, Manifest, Seal
+from kvorum.run.points import Point
 
 CONFIG, LOG = "config.yaml", "log.jsonl"
 CHECKED_BY_ALL = 2 * 2**30
 """Bytes of a run that every command holds against their checksums; `check` reads all, and what is used always is."""
 LONGEST_NAME = 255 - len(".numbers.json")
-
-
-log = logging.getLogger(__name__)
-
-
-class Point(NamedTuple):
-    """Where a fit was saved: after some whole epochs, and some steps of the next."""
-
-    epoch: int
-    step: int = 0
-
-    def __str__(self) -> str:
-        return f"epoch {self.epoch}" if not self.step else f"epoch {self.epoch + 1}, step {self.step}"
 
 
 class Run:
@@ -94,68 +79,6 @@ class Run:
         check_facts(RunFacts, facts, f"{path / CONFIG}, facts")
         return cls(path, fit_config(settings, where=str(path / CONFIG)), facts)
 
-    @classmethod
-    def start(
-        cls,
-        path: str | Path,
-        config: FitConfig,
-        facts: Mapping[str, Any],
-        *,
-        repair: bool = False,
-        allow_drift: bool = False,
-    ) -> "Run":
-        """A new run in a directory, or the one that is there, to go on with.
-
-        `repair` writes a damaged configuration again and forgets damaged files, so that they are computed again;
-        `allow_drift` goes on with other settings, data or versions, and records what differs under `drift`.
-
-        Raises `KvorumError` where the directory holds a run of other settings, data or base model, or other files, or
-        damaged ones.
-        """
-        path = Path(path)
-        run = cls(path, config, facts)
-        manifest = Manifest.read(path)
-        if repair and CONFIG in manifest.files and manifest.damage([CONFIG]):
-            if manifest.identity != identity(config, facts):
-                raise KvorumError(
-                    f"{path / CONFIG} is damaged, and these are not the settings, questions and base model that the "
-                    "run was begun with"
-                )
-        elif (path / CONFIG).is_file():
-            run._take_up(cls.open(path), allow_drift=allow_drift)
-        elif manifest.files:
-            cls.open(path)  # says that the configuration is missing
-        elif path.exists() and (not path.is_dir() or any(_foreign(p.name) for p in path.iterdir())):
-            raise KvorumError(f"{path} is not empty and holds no run; choose another --out")
-        if damage := run.damage():
-            if not repair:
-                raise KvorumError(f"{path}: {describe(damage)}; --repair computes again what can be computed")
-            run.forget(damage)
-        run.save_config()
-        run._sweep()
-        return run
-
-    def _take_up(self, there: "Run", *, allow_drift: bool) -> None:
-        """Go on with a run that is there: keep what it has found and say what is other now."""
-        if not there.manifest.files and there.unlisted():
-            raise KvorumError(f"{self.path / listed.NAME}: {_LOST}")
-        differs = differing_settings(there.config, self.config) or differing_facts(there.facts, self.facts)
-        if differs and not allow_drift:
-            raise KvorumError(
-                f"{self.path} holds another run: {'; '.join(differs)}. Choose another --out, or remove it; "
-                "--allow-drift goes on all the same, and records it"
-            )
-        rounding = differing_versions(there.facts, self.facts)
-        kept = {key: there.facts[key] for key in ("started", "drift") if key in there.facts}
-        self.facts |= kept
-        if there.facts.get("steps_per_epoch") != self.facts.get("steps_per_epoch"):
-            self.drop_steps()  # what is a step of an epoch has changed
-        if differs or rounding:
-            after = str(there.points[-1]) if there.points else "the start"
-            log.warning("%s goes on after %s although: %s", self.path, after, "; ".join([*differs, *rounding]))
-            entry = {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "after": after, "differs": [*differs, *rounding]}
-            self.facts["drift"] = [*kept.get("drift", []), entry]
-
     @property
     def manifest(self) -> Manifest:
         """What the run holds, as it is on the disk now."""
@@ -169,19 +92,20 @@ class Run:
             self._manifest = (now, Manifest.read(self.path))
         return self._manifest[1]
 
-    def _name(self, file: Path) -> str:
+    def name_of(self, file: Path) -> str:
+        """A file's path within the directory, as the manifest lists it."""
         return file.relative_to(self.path).as_posix()
 
     def holds(self, file: Path) -> bool:
         """Whether a file was saved whole, and counts."""
-        return self._name(file) in self.manifest.files
+        return self.name_of(file) in self.manifest.files
 
     def checked(self, file: Path) -> Path:
         """The file, its contents held against its checksum.
 
         Raises `KvorumError` for one that is damaged or missing, or that was never saved whole.
         """
-        name = self._name(file)
+        name = self.name_of(file)
         if name not in self.manifest.files:
             raise KvorumError(f"{file}: there is no such file" if not file.is_file() else f"{file}: was not finished")
         if damage := self.manifest.damage([name]):
@@ -192,9 +116,9 @@ class Run:
         """Count whole files in, and others out: one step, after which those others are removed."""
         dropped = [file for file in drop if self.holds(file)]
         manifest = Manifest(self.path, dict(self.manifest.files), identity(self.config, self.facts))
-        manifest.files |= {self._name(file): Seal.of(file) for file in files}
+        manifest.files |= {self.name_of(file): Seal.of(file) for file in files}
         for file in dropped:
-            del manifest.files[self._name(file)]
+            del manifest.files[self.name_of(file)]
         manifest.write()
         for file in dropped:
             remove(file)
@@ -214,7 +138,7 @@ class Run:
         Raises `KvorumError` where the manifest itself is damaged or lost.
         """
         if not self.manifest.files and self.unlisted():
-            raise KvorumError(f"{self.path / listed.NAME}: {_LOST}")
+            raise KvorumError(f"{self.path / listed.NAME}: {LOST}")
         found = self.manifest.damage(most=most)
         named = {one.file for one in found}
         return found + ([] if LOG in named else [gap for gap in self.gaps() if gap.file not in named])
@@ -234,34 +158,21 @@ class Run:
             last[0] != newest.epoch if not newest.step else last != (newest.epoch + 1, newest.step - 1)
         ):
             found.append(self.path / LOG)
-        return [Damage(self._name(file), "is missing") for file in found]
+        return [Damage(self.name_of(file), "is missing") for file in found]
 
     def unlisted(self) -> list[Path]:
         """Files of the kinds that are listed, but are not."""
         found = [*self.path.glob("epochs/**/*.safetensors"), *self.path.glob("epochs/*/predictions/*.parquet")]
-        return [file for file in sorted(found) if listed.LISTED.fullmatch(self._name(file)) and not self.holds(file)]
-
-    def _sweep(self) -> None:
-        """Remove what a stop left unfinished; only for whom holds the lock."""
-        halves = [file for kind in TEMPORARY for where in (kind, f"epochs/**/{kind}") for file in self.path.glob(where)]
-        for file in [*halves, *self.unlisted()]:
-            if file.suffix != ".parquet":  # whose place is taken when the task is scored
-                remove(file)
-        whole = {name for point in self.points for name in map(self._name, self._files(point))}
-        alone = [self.path / name for name in self.manifest.files if "/step-" in name and name not in whole]
-        if alone:
-            self.keep(drop=alone)
-        for folder in self.path.glob("epochs/*/step-*"):
-            if not any(folder.iterdir()):
-                folder.rmdir()
+        return [file for file in sorted(found) if listed.LISTED.fullmatch(self.name_of(file)) and not self.holds(file)]
 
     def drop_steps(self) -> None:
         """Give up what is saved in the midst of an epoch."""
-        within = [file for point in self.points if point.step for file in self._files(point)]
+        within = [file for point in self.points if point.step for file in self.files_of(point)]
         if within:
             self.keep(drop=within)
 
-    def _files(self, point: Point) -> tuple[Path, Path]:
+    def files_of(self, point: Point) -> tuple[Path, Path]:
+        """The stack and the optimizer of a point."""
         return self.adapters_file(*point), self.optimizer_file(*point)
 
     def save_config(self) -> None:
@@ -334,7 +245,7 @@ class Run:
 
     def tasks(self, epoch: int) -> tuple[str, ...]:
         """The tasks with predictions at an epoch, the fitted one first, then in the order asked for, then the rest."""
-        folder = self._name(self.epoch_folder(epoch) / "predictions") + "/"
+        folder = self.name_of(self.epoch_folder(epoch) / "predictions") + "/"
         found = {name[len(folder) : -len(".parquet")] for name in self.manifest.files if name.startswith(folder)}
         asked = [self.facts.get("task"), *self.facts.get("evaluation_tasks", [])]
         return tuple(dict.fromkeys([*(name for name in asked if name in found), *sorted(found)]))
@@ -372,7 +283,7 @@ class Run:
         file = self.predictions_file(epoch, task)
         make_folder(file.parent)
         if self.holds(file):
-            self.forget([Damage(self._name(file), "")])
+            self.forget([Damage(self.name_of(file), "")])
         predictions.save(file)
         self.keep(file)
         self.numbers(epoch, task)
@@ -403,7 +314,7 @@ class Run:
         inside = None
         if fitted is not None and fitted != task and self.scored(epoch, str(fitted)):
             inside = self.checked(self.predictions_file(epoch, str(fitted)))
-        digests = [self.manifest.files[self._name(source)].sha256 for source in (file, inside) if source is not None]
+        digests = [self.manifest.files[self.name_of(source)].sha256 for source in (file, inside) if source is not None]
         return derive(file, inside, " ".join(digests))
 
     @property
@@ -451,7 +362,7 @@ class Run:
         return self.path / "report"
 
 
-_LOST = "is missing, so nothing vouches for the run's files; kvorum check RUN --repair makes it of them as they are"
+LOST = "is missing, so nothing vouches for the run's files; kvorum check RUN --repair makes it of them as they are"
 
 
 def is_run(path: Path) -> bool:
@@ -463,10 +374,6 @@ def describe(damage: Sequence[Damage]) -> str:
     """What is wrong with files, in a line."""
     some = "; ".join(map(str, damage[:8]))
     return some + (f"; and {len(damage) - 8} more files" if len(damage) > 8 else "")
-
-
-def _foreign(name: str) -> bool:
-    return name not in {LOCK, HOLDER, listed.NAME} and not (name.startswith(".") and name.endswith(".tmp"))
 
 
 def _kind(value: Any) -> str:

@@ -1,0 +1,260 @@
+"""Commands that compute and write into a run: fit, evaluate, study, check, demo."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from rich.markup import escape
+
+from kvorum.cli.reading import report, show
+from kvorum.cli.terminal_io import OPTIONS, err, load_posterior, open_run, out, print_json, quiet
+from kvorum.config import FIELDS, SETTINGS, FitConfig, fit_config, read_yaml
+from kvorum.errors import KvorumError
+from kvorum.run import Run, locked, relist
+from kvorum.terminal import answer_table
+
+if TYPE_CHECKING:
+    from kvorum.posterior.job import Job
+    from kvorum.posterior.posterior import Posterior
+
+DEMO = {
+    "model": "smollm2-135m",
+    "task": "facts_capitals",
+    "evaluate": ("facts_capitals", "facts_elements", "facts_opposites", "facts_sums"),
+    "out": "runs/demo",
+}
+
+
+FIT_DESCRIPTION = (
+    "Fit an ensemble of LoRA adapters on a task, and score tasks before the first epoch and after each. The same "
+    "command again goes on where it stopped. CONFIG.yaml holds the same settings; flags win over it."
+)
+
+
+FIT_FLAGS = {
+    "dry_run": "Show what would run, and one whole prompt with its tokens; fit nothing.",
+    "repair": "Compute again what is damaged in the run directory or missing from it.",
+    "allow_drift": "Go on although settings, questions, base model or version are others, and record what differs.",
+}
+
+
+def fit_with(arguments: list[str]) -> None:
+    """`kvorum fit` with the words that follow it."""
+    file = arguments[0] if arguments and Path(arguments[0]).suffix in {".yaml", ".yml"} else None
+    settings = read_yaml(file) if file else {}
+    settings.pop("facts", None)  # a run's own config.yaml can be fitted again
+    trusting = bool(settings.pop("trust_remote_code", False))
+    if file:
+        known = {name: settings.get(name, "to be named") for name in ("model", "task")}
+        settings = {name: getattr(fit_config(settings | known, where=file), name) for name in settings}
+    asked = tyro.cli(
+        _flags(settings),
+        args=arguments[1:] if file else arguments,
+        prog="kvorum fit [CONFIG.yaml]",
+        description=FIT_DESCRIPTION,
+        config=OPTIONS,
+    )
+    config = fit_config({name: getattr(asked, name) for name in SETTINGS}, where="kvorum fit")
+    if trusting and not config.trust_remote_code:
+        raise KvorumError(
+            f"{file} asks to run Python code that comes with {config.model}; where you have read and trust that code, "
+            "say so yourself: --trust-remote-code"
+        )
+    job = _plan(config)
+    if asked.dry_run:
+        from kvorum.posterior.dry_run import describe
+
+        out.print(escape(describe(job)), highlight=False)
+        return
+    _fit_job(job, repair=asked.repair, allow_drift=asked.allow_drift)
+    out.print(f"fitted into {job.out}; next: kvorum report {job.out}", highlight=False)
+
+
+def _flags(defaults: dict[str, Any]) -> type:
+    """A dataclass of the settings and the flags of the command, with the help from the settings' own docstrings."""
+    fields: list[Any] = []
+    for name, info in FIELDS.items():
+        kind = Annotated[info.annotation, tyro.conf.arg(help=info.description)]
+        default = defaults.get(name, ... if info.is_required() else info.default)
+        fields.append((name, kind) if default is ... else (name, kind, dataclasses.field(default=default)))
+    fields += [
+        (name, Annotated[bool, tyro.conf.arg(help=says)], dataclasses.field(default=False))
+        for name, says in FIT_FLAGS.items()
+    ]
+    return dataclasses.make_dataclass("fit", fields, kw_only=True, frozen=True)
+
+
+def _plan(config: FitConfig) -> "Job":
+    with err.status("loading"):
+        from kvorum.posterior.job import plan
+
+        quiet()
+        job = plan(config)
+    for task in job.evaluation:
+        if task.name == job.task.name and task.tested_on_train:
+            err.print(f"note: {task.name} is scored on the questions that it is fitted on", highlight=False)
+    return job
+
+
+def _fit_job(job: "Job", *, repair: bool = False, allow_drift: bool = False) -> "Posterior":
+    from kvorum.posterior.fit import fit_in_run_directory
+    from kvorum.posterior.progress import Bars
+
+    return fit_in_run_directory(job, Bars(err), repair=repair, allow_drift=allow_drift)
+
+
+def evaluate(
+    run: tyro.conf.Positional[Path],
+    /,
+    task: tuple[str, ...],
+    epochs: str = "last",
+    evaluate_limit: int | None = None,
+    data_root: str | None = None,
+    trust_remote_code: bool = False,
+) -> None:
+    """Score tasks with a run's ensemble, and keep the predictions in the run.
+
+    Args:
+        run: The run directory.
+        task: Named tasks, or .jsonl, .csv or .parquet files of questions.
+        epochs: last, all, or numbers such as 0,3.
+        evaluate_limit: Score N questions only: the first, or a random sample where the run's limit_to says so.
+        data_root: A local mirror of the question sets; default: the one of the run.
+        trust_remote_code: Run Python code that comes with the base model.
+    """
+    from kvorum.tasks import load_task
+
+    opened = open_run(run)
+    root = data_root or opened.config.data_root
+    tasks = [load_task(name, data_root=root, skip_bad_rows=opened.config.skip_bad_rows) for name in task]
+    chosen = opened.resolve_epochs(epochs)
+    posterior = load_posterior(opened, chosen[0], trust_remote_code=trust_remote_code)
+    from kvorum.posterior.evaluate import evaluate_epochs
+    from kvorum.posterior.progress import Bars
+
+    with locked(opened.path):
+        evaluate_epochs(opened, posterior, tasks, chosen, limit=evaluate_limit, progress=Bars(err))
+
+
+def study(
+    file: tyro.conf.Positional[Path],
+    /,
+    out_: Annotated[str | None, tyro.conf.arg(name="out")] = None,
+    dry_run: bool = False,
+    trust_remote_code: bool = False,
+    json: bool = False,
+) -> None:
+    """Fit, score and compare the runs of a study's YAML file, and write one report; what is done is skipped.
+
+    Args:
+        file: The study: out, settings, runs, compare, report.
+        out_: Its directory; default: the file's.
+        dry_run: Only say what is done and what is left to do.
+        trust_remote_code: Run Python code that comes with the base models, where the study asks for it.
+        json: Print JSON: the runs' directories and the report.
+    """
+    from kvorum.study import Study, describe
+
+    planned = Study.read(file, out=out_)
+    if any(fit.trust_remote_code for fit in planned.fits.values()) and not trust_remote_code:
+        raise KvorumError(
+            f"{file} asks to run Python code that comes with a base model; where you have read and trust that code, "
+            "say so yourself: --trust-remote-code"
+        )
+    if dry_run:
+        if json:
+            print_json({name: {"done": planned.done(name) is not None} for name in planned.fits})
+        else:
+            for line in describe(planned):
+                out.print(line, highlight=False, markup=False)
+        return
+    from kvorum.posterior.progress import Bars
+
+    quiet()
+    done = planned.run_all(lambda: Bars(err), told=lambda line: err.print(line, highlight=False, markup=False))
+    with err.status("drawing"):
+        page = planned.report(done)
+    if json:
+        print_json({"runs": {name: str(run.path) for name, run in done.items()}, "report": str(page)})
+    else:
+        out.print(str(page), highlight=False, markup=False)
+
+
+def check(
+    run: tyro.conf.Positional[Path],
+    /,
+    repair: bool = False,
+    trust_remote_code: bool = False,
+    json: bool = False,
+) -> None:
+    """Hold every file of a run against its checksum; exit status 1 where one is damaged or missing.
+
+    Args:
+        run: The run directory.
+        repair: Compute again what is damaged or missing, as far as the run's own settings tell how.
+        trust_remote_code: Run Python code that comes with the base model.
+        json: Print JSON.
+    """
+    if repair:
+        with locked(run):
+            relist(run)
+        _repair(run, trust_remote_code=trust_remote_code)
+    opened = Run.open(run)
+    with err.status("reading"):
+        damage, files = opened.damage(), opened.manifest.files
+    size = sum(seal.bytes for seal in files.values())
+    if json:
+        found = [dataclasses.asdict(one) for one in damage]
+        print_json({"run": str(run), "files": len(files), "bytes": size, "damage": found})
+    else:
+        for one in damage:
+            out.print(f"{run}: {one}", highlight=False, markup=False)
+        whole = f"{len(files)} files, {size / 2**20:,.1f} MiB: "
+        out.print(f"{whole}{f'{len(damage)} damaged' if damage else 'all as they were written'}", highlight=False)
+    if damage:
+        sys.exit(1)
+
+
+def _repair(path: Path, *, trust_remote_code: bool) -> None:
+    opened = Run.open(path)
+    damage = opened.damage()
+    if not damage:
+        return
+    from kvorum.posterior.fit import repair_run_directory
+    from kvorum.posterior.progress import Bars
+
+    if opened.config.trust_remote_code and not trust_remote_code:
+        raise KvorumError(f"{path}: its base model brings Python code of its own; add --trust-remote-code")
+    # Where the run lies now, which need not be where it was begun.
+    config = dataclasses.replace(opened.config, out=str(path), trust_remote_code=trust_remote_code)
+    for task, epoch in repair_run_directory(_plan(config), Bars(err)):
+        err.print(
+            f"{task} at epoch {epoch} is not among the tasks that the run's own settings name; score it again with: "
+            f"kvorum evaluate {path} --task {task} --epochs {epoch}",
+            highlight=False,
+            markup=False,
+        )
+
+
+def demo(out_: Annotated[str, tyro.conf.arg(name="out")] = "runs/demo", members: int = 5, epochs: int = 3) -> None:
+    """A first run on built-in facts: fit on capitals, score other kinds of facts, show, report, ask.
+
+    Args:
+        out_: The run directory.
+        members: Adapters in the ensemble.
+        epochs: Passes over the training questions.
+    """
+    config = fit_config(DEMO | {"out": out_, "members": members, "epochs": epochs}, where="kvorum demo")
+    posterior = _fit_job(_plan(config))
+    show(Path(out_))
+    for question, choices in DEMO_QUESTIONS:
+        out.print(answer_table(posterior.ask(question, choices)))
+    report(Path(out_))
+
+
+DEMO_QUESTIONS = (
+    ("What is the capital of Italy?", ("Milan", "Rome", "Naples", "Turin")),
+    ("What is 38 + 47?", ("75", "85", "95", "86")),
+)

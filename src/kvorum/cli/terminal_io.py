@@ -1,0 +1,55 @@
+"""What all commands share: the two consoles, a run opened and a posterior loaded for a command."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+from rich.markup import escape
+
+from kvorum.run import CHECKED_BY_ALL, Run
+from kvorum.terminal_safe import PlainConsole
+
+if TYPE_CHECKING:
+    from kvorum.posterior.posterior import Posterior
+
+OPTIONS = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone)
+
+# Into a file or a pipe nothing is cut to the width of a terminal that is not there.
+out = PlainConsole(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+err = PlainConsole(stderr=True, soft_wrap=True)
+
+
+def quiet() -> None:
+    """Keep transformers from drawing bars and telling what is none of a user's concern."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+
+
+def open_run(path: Path) -> Run:
+    """The run in a directory, with a warning of every file that is not as it was written."""
+    run = Run.open(path)
+    for damage in run.damage(most=CHECKED_BY_ALL):
+        err.print(
+            f"[bold]warning:[/] {escape(f'{run.path}: {damage}')}; kvorum check {escape(str(run.path))} --repair "
+            "computes it again",
+            highlight=False,
+        )
+    return run
+
+
+def load_posterior(run: Run, epoch: int | str, *, trust_remote_code: bool = False) -> "Posterior":
+    """The posterior of a run after an epoch."""
+    with err.status("loading"):
+        from kvorum.posterior.posterior import load
+
+        quiet()
+        return load(run, epoch, trust_remote_code=trust_remote_code)
+
+
+def print_json(value: Any) -> None:
+    """Print a value for a script."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
