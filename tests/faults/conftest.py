@@ -62,6 +62,10 @@ class Fits:
         self.took = self.run(self.whole)
         assert self.took.status == 0, self.took.said
         self.expected = contents(self.whole)
+        run, counted = self.new(), folder / "counted"
+        assert self.run(run, fault={}, counted=str(counted)).status == 0 and contents(run) == self.expected
+        self.changes = int(counted.read_text())
+        """How often a whole fit changes something on the disk."""
 
     def _answer(self) -> str:
         assert self.process.stdout is not None
