@@ -29,7 +29,7 @@ ALLOWED = {
     "terminal_comparison": {"report"},
     "terminal_safe": set(),
     "terminal_study": {"errors", "report", "uncertainty"},
-    "study": {"errors", "config", "run", "report", "posterior", "engine"},
+    "study": {"errors", "config", "run", "report", "posterior", "engine", "tasks"},
     "cli": {
         "errors",
         "config",

@@ -22,6 +22,9 @@ class Drift(_Facts):
     at: str
     after: str
     differs: list[str]
+    """What may change results at will,"""
+    rounding: list[str] = []
+    """and what changes them by rounding."""
 
 
 class RunFacts(_Facts):
@@ -36,7 +39,9 @@ class RunFacts(_Facts):
     evaluation_tasks: list[str] = []
     train_questions: int = 0
     steps_per_epoch: int = 0
+    started: str | None = None
     drift: list[Drift] = []
+    lost: list[str] = []
 
 
 class PredictionFacts(_Facts):

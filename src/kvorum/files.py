@@ -63,6 +63,12 @@ def remove(path: Path) -> None:
         _flush_folder(path.parent)
 
 
+def replace(source: Path, target: Path) -> None:
+    """Rename a file over another in the same folder, for good: also after a power cut."""
+    os.replace(source, target)
+    _flush_folder(target.parent)
+
+
 def sha256(path: Path, size: int | None = None) -> str:
     """The SHA-256 of a file, or of its first bytes, in hexadecimal."""
     with path.open("rb") as file:

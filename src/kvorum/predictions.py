@@ -121,8 +121,10 @@ class Predictions:
         return uncertainty.ece(confidence[self.labelled], self.correct[self.labelled], bins=bins, scheme=scheme)
 
     def questions_digest(self) -> str:
-        """What tells these questions, in this order, from others: SHA-256 of ids, questions, choices and answers."""
-        return questions_digest(zip(self.ids, self.questions, self.choices, self.answers.tolist(), strict=True))
+        """What tells these questions, in this order, from others: SHA-256 of all that is asked."""
+        return questions_digest(
+            zip(self.ids, self.questions, self.choices, self.answers.tolist(), self.subjects, strict=True)
+        )
 
     def select(
         self,
@@ -180,8 +182,8 @@ class Predictions:
             raise KvorumError(f"{path}: {error}") from error
 
 
-def questions_digest(rows: Iterable[tuple[str, str, tuple[str, ...], int]]) -> str:
-    """SHA-256 of the id, question, choices and answer (-1 where unknown) of each row."""
+def questions_digest(rows: Iterable[tuple[str, str, tuple[str, ...], int, str]]) -> str:
+    """SHA-256 of the id, question, choices, answer (-1 where unknown) and subject of each row."""
     digest = hashlib.sha256()
     for row in rows:
         digest.update(json.dumps(row, ensure_ascii=False).encode("utf-8", errors="surrogatepass"))

@@ -21,6 +21,8 @@ from kvorum.config import FitConfig, StudyOptions, describe_errors, fit_config, 
 from kvorum.errors import KvorumError, nearest
 from kvorum.run import CHECKED_BY_ALL, Run, differing_settings
 from kvorum.run.directory import describe as describe_damage
+from kvorum.run.drift import RESULTS_VERSION, differing_facts
+from kvorum.tasks import default_template, load_template
 
 if TYPE_CHECKING:
     from kvorum.engine import BaseModel
@@ -148,6 +150,9 @@ class Study:
         run = Run.open(path)
         if differing_settings(run.config, config):
             return None  # fitting says which setting differs, and refuses
+        template = load_template(config.prompt) if config.prompt else default_template(config.answer_format)
+        if differing_facts(run.facts, run.facts | {"prompt_template": template, "results_version": RESULTS_VERSION}):
+            return None
         if damage := run.damage(most=CHECKED_BY_ALL):
             raise KvorumError(f"{path}: {describe_damage(damage)}; kvorum check {path} --repair computes it again")
         if run.epochs and run.epochs[-1] > config.epochs:

@@ -48,6 +48,8 @@ class Fits:
         self.folder = folder
         self.model, self.task = given or _model_and_task(folder)
         self.numbers = itertools.count()
+        self.stopped: dict[int, Path] = {}
+        """By epoch, a run that was killed within it."""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.child"],
             cwd=ROOT,
@@ -123,7 +125,7 @@ def contents(run: Path) -> dict[str, bytes]:
     return {
         str(file.relative_to(run)): file.read_bytes()
         for file in sorted(run.rglob("*"))
-        if file.is_file() and file.name not in {"config.yaml", "manifest.json", "lock"}
+        if file.is_file() and file.name not in {"config.yaml", "manifest.json", "manifest.json.damaged", "lock"}
     }
 
 

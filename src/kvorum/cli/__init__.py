@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         sys.exit(1)
     except KeyboardInterrupt as stop:
-        said = str(stop) or "stopped at once; what was saved before is kept"
-        err.print(f"{escape(said)}; the same command goes on from there", highlight=False)
+        said = f"{stop}; the same command goes on from there" if str(stop) else "stopped; what was saved before is kept"
+        err.print(escape(said), highlight=False)
         sys.exit(128 + getattr(stop, "signal", 2))
 
 

@@ -13,6 +13,7 @@ from kvorum.cli.terminal_io import OPTIONS, err, load_posterior, open_run, out, 
 from kvorum.config import FIELDS, SETTINGS, FitConfig, fit_config, read_yaml
 from kvorum.errors import KvorumError
 from kvorum.run import Run, locked, relist
+from kvorum.run.directory import is_run
 from kvorum.terminal import answer_table
 
 if TYPE_CHECKING:
@@ -198,6 +199,8 @@ def check(
         json: Print JSON.
     """
     if repair:
+        if not is_run(run):
+            Run.open(run)  # says that there is none
         with locked(run):
             relist(run)
         _repair(run, trust_remote_code=trust_remote_code)
@@ -206,7 +209,7 @@ def check(
         damage, files = opened.damage(), opened.manifest.files
     size = sum(seal.bytes for seal in files.values())
     if json:
-        found = [dataclasses.asdict(one) for one in damage]
+        found = [{"file": one.file, "why": one.why} for one in damage]
         print_json({"run": str(run), "files": len(files), "bytes": size, "damage": found})
     else:
         for one in damage:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import importlib.util
+import json
 import logging
 import os
 import shutil
@@ -17,7 +18,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from kvorum.errors import KvorumError, nearest
 
 SMOLLM2 = "smollm2-135m"
-WEIGHTS_AND_WORDS = {".safetensors", ".json", ".jinja", ".model", ".tiktoken", ".txt"}
+WEIGHTS_AND_WORDS = {".safetensors", ".json", ".jinja", ".model", ".py", ".tiktoken", ".txt"}
 """Files of a model's folder on which its answers may depend."""
 GGUF_HINT = "install it with: pip install gguf"
 
@@ -92,12 +93,14 @@ def load_base(
 
 
 def fingerprint(model: PreTrainedModel) -> str:
-    """What tells a model that was handed over from others: a digest of the ends of each of its weights.
+    """What tells a model that was handed over from others: a digest of its settings and of the ends of each weight.
 
     Training moves nearly all weights, so the ends tell; reading all of a large model would take minutes.
     """
-    whole = hashlib.sha256()
-    for name, weight in sorted(model.named_parameters()):
+    unsaid = {"transformers_version", "_name_or_path", "name_or_path"}
+    settings = {name: value for name, value in model.config.to_dict().items() if name not in unsaid}
+    whole = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, weight in sorted([*model.named_parameters(), *model.named_buffers()]):
         ends = torch.cat([weight.detach().flatten()[:256], weight.detach().flatten()[-256:]])
         whole.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
         whole.update(ends.float().cpu().numpy().tobytes())

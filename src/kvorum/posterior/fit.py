@@ -9,14 +9,15 @@ from transformers import PreTrainedModel
 
 from kvorum.config import fit_config
 from kvorum.engine import BaseModel, fingerprint
+from kvorum.errors import KvorumError
 from kvorum.posterior.fitting import Fitting
 from kvorum.posterior.job import Job, plan
 from kvorum.posterior.posterior import Posterior
 from kvorum.posterior.progress import Progress, Silent
-from kvorum.posterior.saving import load_point
+from kvorum.posterior.saving import refuse_other_shapes
 from kvorum.posterior.stop import StopRequest
 from kvorum.run import Point, Run, locked, relist, start_run
-from kvorum.run.directory import LOG, describe, is_run
+from kvorum.run.directory import LOG, describe
 from kvorum.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -78,8 +79,9 @@ def fit_in_run_directory(job: Job, progress: Progress, *, repair: bool = False, 
     with locked(job.out), StopRequest() as stop:
         if repair:
             relist(job.out)
-        if allow_drift and is_run(job.out) and (there := Run.open(job.out)).points:
-            load_point(there, job, there.points[-1])  # what cannot be gone on with is refused before it is recorded
+        if allow_drift:
+            # What cannot be gone on with is refused before it is recorded.
+            refuse_other_shapes(Run(job.out, job.config, job.facts()), job)
         run = start_run(job.out, job.config, job.facts(), repair=repair, allow_drift=allow_drift)
         if repair:
             recompute(job, run, progress, stop)
@@ -100,13 +102,27 @@ def repair_run_directory(job: Job, progress: Progress) -> list[tuple[str, int]]:
 
 
 def recompute(job: Job, run: Run, progress: Progress, stop: StopRequest) -> None:
-    """Fit again, from the start, what is missing before the newest point; what is there stays as it is.
+    """Fit again, from the start, what is missing up to the newest epoch; what is there stays as it is.
 
-    On a CPU what comes out is, bit for bit, what was lost.
+    On a CPU what comes out is, bit for bit, what was lost. What a run has computed with other settings before it
+    drifted cannot be: it is recorded as lost, where there is a point to go on from without it.
+
+    Raises `KvorumError` where there is none.
     """
-    if gaps := run.gaps():
-        log.info("computing again from the start: %s", describe(gaps))
-        until = max(run.epochs, default=0)
-        if any(gap.file == LOG for gap in gaps):
-            run.drop_steps()  # whose steps would be missing from the log
-        Fitting(job, run, progress, stop, at=Point(0)).run_all(until=until)
+    gaps = run.gaps()
+    if not gaps:
+        return
+    if any(drift["differs"] for drift in run.facts.get("drift", [])):
+        if not run.points or run.points[-1] < (run.newest_epoch, 0):
+            raise KvorumError(
+                f"{job.out}: {describe(gaps)}; the run has gone on with other settings since, so that this cannot be "
+                "computed again, and without it there is nothing to go on from; what is left can be read"
+            )
+        log.warning("%s: lost for good, since the run has gone on with other settings: %s", job.out, describe(gaps))
+        run.facts["lost"] = [*run.facts.get("lost", []), *(gap.file for gap in gaps)]
+        run.save_config()
+        return
+    log.info("computing again from the start: %s", describe(gaps))
+    if any(gap.file == LOG for gap in gaps):
+        run.drop_steps()  # whose steps would be missing from the log
+    Fitting(job, run, progress, stop, at=Point(0)).run_all(until=run.newest_epoch)

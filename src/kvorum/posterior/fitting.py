@@ -17,7 +17,7 @@ from kvorum.posterior.optimizer import MemberAdamW
 from kvorum.posterior.posterior import Posterior, compile_pays, from_run, prediction_facts
 from kvorum.posterior.priors import PRIORS
 from kvorum.posterior.progress import Progress
-from kvorum.posterior.saving import load_point, save_point
+from kvorum.posterior.saving import difference, load_point, save_point
 from kvorum.posterior.schedule import learning_rate
 from kvorum.posterior.step import take_step
 from kvorum.posterior.stop import Stopped, StopRequest
@@ -28,6 +28,9 @@ from kvorum.uncertainty.diversity import diversity
 
 # Steps between looks at what a GPU has computed; each look waits for it.
 LOOK_EVERY = {"cpu": 1, "cuda": 10}
+
+NOT_THE_SAME = 0.01
+"""How far adapters that are computed again may be from those saved, of the largest value, and still be the same fit."""
 
 log = logging.getLogger(__name__)
 
@@ -59,17 +62,27 @@ class Fitting:
         """What is behind the stack: epochs, and steps of the next."""
         self.saved_at = time.monotonic()
         stack, moments = job.start(), None
-        if run is not None and run.points:
-            run.cut_log(run.points[-1])
-            if at is None:
-                # What is saved within an epoch that is no longer asked for, waits until it is.
-                self.point = [point for point in run.points if not point.step or point.epoch < job.config.epochs][-1]
+        if run is not None:
+            newest = run.points[-1] if run.points else Point(0)
+            run.cut_log(max(newest, Point(run.newest_epoch)))
+            if at is None and run.points:
+                self.point = self._resumable(run)
                 stack, moments = load_point(run, job, self.point)
                 log.info("going on after %s, to epoch %d", self.point, self.config.epochs)
         self.stack = stack.to(job.base.device)
         self.optimizer = MemberAdamW(self.stack, clip=self.config.clip)
         if moments:
             self.optimizer.load_state(moments)
+
+    def _resumable(self, run: Run) -> Point:
+        """The newest point to go on from; one within an epoch that is no longer asked for waits until it is."""
+        point = [point for point in run.points if not point.step or point.epoch < self.config.epochs][-1]
+        if point < run.points[-1] and point.epoch < self.config.epochs:
+            raise KvorumError(
+                f"{run.path} is fitted to {run.points[-1]}, and cannot go on to epoch {self.config.epochs} alone; ask "
+                f"for --epochs {run.points[-1].epoch + 1} or more"
+            )
+        return point
 
     def run_all(self, *, until: int | None = None) -> Posterior:
         """Every epoch that is still to do, or those up to one, and every score that is missing."""
@@ -211,10 +224,28 @@ class Fitting:
 
     def _save(self, run: Run) -> None:
         """Save the epoch and score it."""
+        if self.again and run.holds(run.adapters_file(self.point.epoch)):
+            self._compare(run)
         save_point(run, self.job, self.point, self.stack, self.optimizer)
         self.saved_at = time.monotonic()
         self._leave_if_asked()
         self._score(run, self.point.epoch, self._posterior())
+
+    def _compare(self, run: Run) -> None:
+        """Hold what was computed again against what is saved of the same epoch: it should be the very same."""
+        apart = difference(run, self.point.epoch, self.stack)
+        if apart > NOT_THE_SAME:
+            raise KvorumError(
+                f"{run.path}: epoch {self.point.epoch}, computed again, is not what is saved (values differ by "
+                f"{apart:.1g} of the largest): this is another fit, and what is lost cannot be computed by it"
+            )
+        if apart:
+            log.warning(
+                "epoch %d, computed again, differs from what is saved by %.1g of the largest value: the device, a "
+                "version, the token budget or compilation is other than it was, and rounds otherwise",
+                self.point.epoch,
+                apart,
+            )
 
     def _score_saved(self, run: Run) -> None:
         """Score what a stop, or a task asked for since, left without a score."""

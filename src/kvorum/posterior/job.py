@@ -89,6 +89,7 @@ class Job:
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "model": self.base.name,
             "base_revision": self.base.revision,
+            "dtype": str(self.base.model.dtype).removeprefix("torch."),
             "base_parameters": self.base.parameters,
             "target_modules": len(self.targets),
             "parameters_per_member": self.parameters_per_member,
@@ -235,7 +236,7 @@ def digests_of_tests(tasks: Sequence[Task]) -> dict[str, str]:
     """By each task's name what `Predictions.questions_digest` is of predictions on all its test questions."""
     return {
         task.name: questions_digest(
-            (q.id, q.question, q.choices, -1 if q.answer is None else q.answer) for q in task.test
+            (q.id, q.question, q.choices, -1 if q.answer is None else q.answer, q.subject) for q in task.test
         )
         for task in tasks
     }

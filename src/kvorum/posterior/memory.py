@@ -24,7 +24,9 @@ def within_memory(attempt: Callable[[int], Result], budget: int, *, longest: int
     while True:
         try:
             return attempt(budget), budget
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not _is_lack_of_memory(error):
+                raise
             if budget <= longest:
                 raise KvorumError(
                     f"the GPU's memory does not hold even one question of {longest} tokens beside the model and its "
@@ -37,6 +39,16 @@ def within_memory(attempt: Callable[[int], Result], budget: int, *, longest: int
             torch.cuda.empty_cache()
         log.warning("out of memory with %d tokens in a pass; going on with %d (%s)", budget, budget // 2, reason)
         budget //= 2
+
+
+def _is_lack_of_memory(error: RuntimeError) -> bool:
+    """Whether a GPU has no more memory: PyTorch's own allocator says so by type, cuBLAS and the driver in words."""
+    said = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "CUBLAS_STATUS_ALLOC_FAILED" in said
+        or ("CUDA error: out of memory" in said)
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,9 +19,10 @@ log = logging.getLogger(__name__)
 
 
 def save_point(run: Run, job: Job, point: Point, stack: AdapterStack, optimizer: MemberAdamW) -> None:
-    """Save a fit at a point with its log, and let go of earlier points' optimizers and of those within epochs.
+    """Save a fit at a point with its log, and let go of earlier points within epochs, and of earlier optimizers.
 
-    What is there already is left as it is.
+    The optimizer of the last whole epoch stays until the next epoch is whole, so that there are two points to go on
+    from. What is there already is left as it is.
     """
     adapters, moments = run.adapters_file(*point), run.optimizer_file(*point)
     make_folder(adapters.parent)
@@ -36,8 +37,8 @@ def save_point(run: Run, job: Job, point: Point, stack: AdapterStack, optimizer:
             stack.save(temporary, epoch=point.epoch, base_revision=job.base.revision, model=job.base.name)
         new.append(adapters)
     older = [other for other in run.points if newest and other < point]
-    drop = [run.optimizer_file(*other) for other in older]
-    drop += [run.adapters_file(*other) for other in older if other.step]
+    drop = [file for other in older if other.step for file in run.files_of(other)]
+    drop += [run.optimizer_file(*other) for other in older if not other.step and not point.step]
     run.keep(*new, *run.flushed_log(), drop=drop)
 
 
@@ -46,6 +47,34 @@ def load_point(run: Run, job: Job, point: Point) -> tuple[AdapterStack, dict[str
 
     Raises `KvorumError` for files that are damaged, or are of no such fit as is to go on.
     """
+    stack, start = _load_stack(run, job, point), job.start()
+    if point == (0, 0):
+        return stack, None
+    file = run.checked(run.optimizer_file(*point))
+    tensors, _ = load_tensors(file)
+    wrong = MemberAdamW(start, clip=job.config.clip).mismatch(tensors)
+    if wrong:
+        raise KvorumError(f"{file}: is no state of this fit's optimizer: {wrong}")
+    return stack, tensors
+
+
+def refuse_other_shapes(run: Run, job: Job) -> None:
+    """Raise `KvorumError` if the adapters that a run holds are of another shape than a fit's."""
+    for epoch in run.epochs:
+        if not run.manifest.damage([run.name_of(run.adapters_file(epoch))]):
+            _load_stack(run, job, Point(epoch))
+            return
+
+
+def difference(run: Run, epoch: int, stack: AdapterStack) -> float:
+    """How far a stack that was computed again is from the one that is saved, at most; relative to its largest value."""
+    saved = AdapterStack.load(run.checked(run.adapters_file(epoch)))
+    pairs = list(zip(saved.parameters(), stack.parameters(), strict=True))
+    largest = max(float(one.abs().max()) for one, _ in pairs)
+    return max(float((one - two.detach().cpu()).abs().max()) for one, two in pairs) / max(largest, 1e-30)
+
+
+def _load_stack(run: Run, job: Job, point: Point) -> AdapterStack:
     file = run.checked(run.adapters_file(*point))
     stack, start = AdapterStack.load(file), job.start()
     for name, there, wanted in (
@@ -60,14 +89,7 @@ def load_point(run: Run, job: Job, point: Point) -> tuple[AdapterStack, dict[str
                 f"{file}: its {name} are {_short(there)}, to go on with are {_short(wanted)}; "
                 "a fit cannot go on with adapters of another shape, drift or not"
             )
-    if point == (0, 0):
-        return stack, None
-    file = run.checked(run.optimizer_file(*point))
-    tensors, _ = load_tensors(file)
-    wrong = MemberAdamW(start, clip=job.config.clip).mismatch(tensors)
-    if wrong:
-        raise KvorumError(f"{file}: is no state of this fit's optimizer: {wrong}")
-    return stack, tensors
+    return stack
 
 
 def _shapes(stack: AdapterStack) -> list[tuple[int, ...]]:

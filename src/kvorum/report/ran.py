@@ -44,14 +44,14 @@ def essentials(run: Run, evaluations: Sequence[Evaluation]) -> list[tuple[str, s
 def drifts_of(run: Run) -> list[str]:
     """A sentence a time when the run was gone on with although something was other than before."""
     return [
-        f"after {drift['after']} ({drift['at'][:10]}): {'; '.join(drift['differs'])}"
+        f"after {drift['after']} ({drift['at'][:10]}): {'; '.join([*drift['differs'], *drift.get('rounding', [])])}"
         for drift in run.facts.get("drift", [])
-    ]
+    ] + ([f"lost for good: {', '.join(run.facts['lost'])}"] if run.facts.get("lost") else [])
 
 
 def settings(run: Run) -> list[tuple[str, str]]:
     """Every setting and every fact but the prompt's template and what drifted, which stand for themselves."""
-    facts = {name: value for name, value in run.facts.items() if name not in ("prompt_template", "drift")}
+    facts = {name: value for name, value in run.facts.items() if name not in ("prompt_template", "drift", "lost")}
     found = {**_flat(run.config.as_dict()), **{f"found: {name}": value for name, value in _flat(facts).items()}}
     return [(name.replace("_", " "), value) for name, value in found.items()]
 

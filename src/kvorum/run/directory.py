@@ -1,7 +1,9 @@
 """A run directory: what lies where, and what of it counts."""
 
+import dataclasses
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import yaml
 from kvorum.config import FitConfig, fit_config, read_yaml
 from kvorum.errors import KvorumError
 from kvorum.facts import RunFacts, check_facts
-from kvorum.files import atomic, flush, make_folder, remove
+from kvorum.files import atomic, flush, make_folder, remove, replace
 from kvorum.predictions import Predictions
 from kvorum.run import manifest as listed
 from kvorum.run.derived import Derived, derive
@@ -20,6 +22,8 @@ from kvorum.run.manifest import Damage, Manifest, Seal
 from kvorum.run.points import Point
 
 CONFIG, LOG = "config.yaml", "log.jsonl"
+HISTORY = ("started", "drift", "lost")
+"""Facts that cannot be found again; the manifest holds them too, for when the configuration is damaged."""
 CHECKED_BY_ALL = 2 * 2**30
 """Bytes of a run that every command holds against their checksums; `check` reads all, and what is used always is."""
 LONGEST_NAME = 255 - len(".numbers.json")
@@ -106,16 +110,20 @@ class Run:
         Raises `KvorumError` for one that is damaged or missing, or that was never saved whole.
         """
         name = self.name_of(file)
-        if name not in self.manifest.files:
+        manifest = self.manifest
+        if name not in manifest.files:
             raise KvorumError(f"{file}: there is no such file" if not file.is_file() else f"{file}: was not finished")
-        if damage := self.manifest.damage([name]):
+        damage = manifest.damage([name])
+        if damage and self.manifest is not manifest:
+            return self.checked(file)  # it was replaced in the meantime
+        if damage:
             raise KvorumError(f"{self.path}: {describe(damage)}; kvorum check {self.path} --repair computes it again")
         return file
 
     def keep(self, *files: Path, drop: Iterable[Path] = ()) -> None:
         """Count whole files in, and others out: one step, after which those others are removed."""
         dropped = [file for file in drop if self.holds(file)]
-        manifest = Manifest(self.path, dict(self.manifest.files), identity(self.config, self.facts))
+        manifest = Manifest(self.path, dict(self.manifest.files), identity(self.config, self.facts), self._history())
         manifest.files |= {self.name_of(file): Seal.of(file) for file in files}
         for file in dropped:
             del manifest.files[self.name_of(file)]
@@ -127,10 +135,13 @@ class Run:
 
     def forget(self, damaged: Iterable[Damage]) -> None:
         """Count files out that are damaged; they are computed again, and what is left of them then replaced."""
-        manifest = Manifest(self.path, dict(self.manifest.files), self.manifest.identity)
+        manifest = dataclasses.replace(self.manifest, files=dict(self.manifest.files))
         for one in damaged:
             manifest.files.pop(one.file, None)
         manifest.write()
+
+    def _history(self) -> dict[str, Any]:
+        return {name: self.facts[name] for name in HISTORY if name in self.facts}
 
     def damage(self, *, most: int | None = None) -> list[Damage]:
         """The files that are missing or are not what was written; `most` bytes in all are read, if given.
@@ -139,26 +150,33 @@ class Run:
         """
         if not self.manifest.files and self.unlisted():
             raise KvorumError(f"{self.path / listed.NAME}: {LOST}")
-        found = self.manifest.damage(most=most)
-        named = {one.file for one in found}
-        return found + ([] if LOG in named else [gap for gap in self.gaps() if gap.file not in named])
+        for _ in range(100):
+            manifest = self.manifest
+            found = manifest.damage(most=most)
+            named = {one.file for one in found}
+            found += [] if LOG in named else [gap for gap in self.gaps() if gap.file not in named]
+            if not found or self.manifest is manifest:
+                return found
+            # A fit that runs beside has saved in the meantime, and what it has let go of is no damage.
+        raise KvorumError(f"{self.path} is being written to faster than it can be read; wait for that fit")
 
     def gaps(self) -> list[Damage]:
         """What must have been there before the newest that is, and is no longer: a repair has not come to its end."""
-        found, epochs = [], self.epochs
-        for epoch in range(max(epochs, default=0)):
-            if epoch not in epochs:
-                found.append(self.adapters_file(epoch))
-        newest = self.points[-1] if self.points else Point(0)
-        if epochs and newest < (epochs[-1], 0):
-            found.append(self.optimizer_file(epochs[-1]))
-            newest = Point(epochs[-1])
-        last = (self.log[-1]["epoch"], self.log[-1]["step"]) if self.log else (0, 0)
-        if newest != (0, 0) and (
-            last[0] != newest.epoch if not newest.step else last != (newest.epoch + 1, newest.step - 1)
-        ):
-            found.append(self.path / LOG)
-        return [Damage(self.name_of(file), "is missing") for file in found]
+        newest = max([Point(self.newest_epoch), *self.points])
+        found = [self.adapters_file(epoch) for epoch in range(self.newest_epoch + 1) if epoch not in self.epochs]
+        if not self.manifest.files or self.epochs == () == tuple(self.points):
+            found = []  # nothing is saved yet
+        if newest not in self.points and newest != (0, 0):
+            found.append(self.optimizer_file(*newest))
+        damage = [Damage(self.name_of(file), "is missing") for file in found]
+        try:
+            last = (self.log[-1]["epoch"], self.log[-1]["step"]) if self.log else (0, 0)
+            reaches = last[0] >= newest.epoch if not newest.step else last >= (newest.epoch + 1, newest.step - 1)
+            if not reaches:
+                damage.append(Damage(LOG, f"is missing, or ends before {newest}"))
+        except KvorumError as error:
+            damage.append(Damage(LOG, f"cannot be read ({error})"))
+        return [one for one in damage if one.file not in self.facts.get("lost", [])]
 
     def unlisted(self) -> list[Path]:
         """Files of the kinds that are listed, but are not."""
@@ -179,6 +197,9 @@ class Run:
         """Write config.yaml, unless it says the same already."""
         content = json.loads(json.dumps(self.config.as_dict() | {"facts": self.facts}))
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        if yaml.safe_load(text) != content:
+            # Some characters, such as U+0085, do not survive as they are.
+            text = yaml.safe_dump(content, sort_keys=False)
         make_folder(self.path)
         file = self.path / CONFIG
         if self.holds(file) and file.read_text(encoding="utf-8") == text:
@@ -207,6 +228,12 @@ class Run:
         """The epochs whose adapters are saved, ascending; 0 is the untouched model."""
         parts = [name.split("/") for name in self.manifest.files]
         return tuple(sorted(int(p[1]) for p in parts if len(p) == 3 and p[2] == "adapters.safetensors"))
+
+    @property
+    def newest_epoch(self) -> int:
+        """The newest whole epoch of which anything is there."""
+        parts = [name.split("/") for name in self.manifest.files]
+        return max((int(p[1]) for p in parts if p[0] == "epochs" and not p[2].startswith("step-")), default=0)
 
     def epoch_folder(self, epoch: int) -> Path:
         """Where an epoch's files lie."""
@@ -282,9 +309,15 @@ class Run:
         """Write the predictions on a task at an epoch, and the numbers that follow from them."""
         file = self.predictions_file(epoch, task)
         make_folder(file.parent)
-        if self.holds(file):
-            self.forget([Damage(self.name_of(file), "")])
-        predictions.save(file)
+        # What is there counts until all of the new file is on the disk.
+        beside = file.with_name(f".{secrets.token_hex(6)}.tmp")
+        try:
+            predictions.save(beside)
+            if self.holds(file):
+                self.forget([Damage(self.name_of(file), "")])
+            replace(beside, file)
+        finally:
+            beside.unlink(missing_ok=True)
         self.keep(file)
         self.numbers(epoch, task)
 

@@ -11,6 +11,7 @@ from kvorum.config import FitConfig
 MAY_CHANGE = frozenset({"out", "data_root", "token_budget", "evaluate", "epochs", "save_minutes", "trust_remote_code"})
 IDENTITY = {
     "base_revision": "base model's revision",
+    "dtype": "base model's precision",
     "prompt_template": "prompt template",
     "train_digest": "training questions",
     "tokens_digest": "tokenizer",
@@ -27,6 +28,8 @@ RESULTS_VERSION = 1
 def identity(config: FitConfig, facts: Mapping[str, Any]) -> str:
     """A digest of all that must not change."""
     settings = {name: value for name, value in config.as_dict().items() if name not in MAY_CHANGE}
+    if _depends_on_epochs(settings):
+        settings["epochs"] = config.epochs
     found = {name: facts.get(name) for name in IDENTITY}
     return hashlib.sha256(json.dumps([settings, found], sort_keys=True, default=str).encode()).hexdigest()
 
@@ -36,7 +39,7 @@ def differing_settings(there: FitConfig, asked: FitConfig) -> list[str]:
     before, now = there.as_dict(), asked.as_dict()
     settings = [name for name in now if name not in MAY_CHANGE and before[name] != now[name]]
     differs = [f"its {name} is {before[name]}, asked for was {now[name]}" for name in settings]
-    if now["epochs"] != before["epochs"] and (now["schedule"] != "constant" or now["warmup"]):
+    if now["epochs"] != before["epochs"] and _depends_on_epochs(now):
         differs.append(
             f"its epochs is {before['epochs']}, asked for was {now['epochs']}, and its learning rate depends on that"
         )
@@ -60,6 +63,11 @@ def differing_versions(there: Mapping[str, Any], found: Mapping[str, Any]) -> li
         for name in VERSIONS
         if name in there and there[name] != found.get(name)
     ]
+
+
+def _depends_on_epochs(settings: Mapping[str, Any]) -> bool:
+    """Whether the learning rate at a step depends on how many there will be."""
+    return settings["schedule"] != "constant" or bool(settings["warmup"])
 
 
 def _short(value: Any) -> str:

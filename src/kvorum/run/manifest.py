@@ -23,6 +23,14 @@ LISTED = re.compile(
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
+class DamagedManifest(KvorumError):
+    """A manifest that is not what was written."""
+
+
+class OtherFormat(KvorumError):
+    """A manifest of another version of kvorum."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Seal:
     """What a file was when it was written. A log may have grown since: its seal is of its first bytes."""
@@ -43,6 +51,8 @@ class Damage:
     file: str
     """Its path within the run directory."""
     why: str
+    unreadable: bool = False
+    """Whether the system refuses to read it, so that it may be whole."""
 
     def __str__(self) -> str:
         return f"{self.file} {self.why}"
@@ -56,6 +66,8 @@ class Manifest:
     files: dict[str, Seal] = dataclasses.field(default_factory=dict)
     identity: str = ""
     """A digest of the settings, questions and base model."""
+    history: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """When the run was begun, and what was other when it was gone on with."""
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -72,19 +84,21 @@ class Manifest:
             raise KvorumError(f"{file}: cannot be read ({error})") from None
         try:
             content = json.loads(text)
+            if content["format"] != FORMAT:
+                raise OtherFormat(f"{file}: is '{str(content['format'])[:60]}', and this kvorum knows '{FORMAT}'")
             if content.pop("sha256") != _digest(content):
                 raise KvorumError("its own checksum is another")
-            if content["format"] != FORMAT:
-                raise KvorumError(f"it is '{content['format']}', expected '{FORMAT}'")
             seals = {
                 str(name): Seal(int(seal["bytes"]), str(seal["sha256"])) for name, seal in content["files"].items()
             }
             for name, seal in seals.items():
                 if not LISTED.fullmatch(name) or not DIGEST.fullmatch(seal.sha256) or seal.bytes < 0:
                     raise KvorumError(f"'{name}' is no file of a run directory")
-            return cls(folder, seals, str(content["identity"]))
+            return cls(folder, seals, str(content["identity"]), dict(content["history"]))
+        except OtherFormat:
+            raise
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise KvorumError(
+            raise DamagedManifest(
                 f"{file}: is damaged ({error}), so nothing vouches for the run's files; "
                 "kvorum check RUN --repair makes it again from the files as they are"
             ) from None
@@ -94,6 +108,7 @@ class Manifest:
         content: dict[str, Any] = {
             "format": FORMAT,
             "identity": self.identity,
+            "history": self.history,
             "files": {name: dataclasses.asdict(self.files[name]) for name in sorted(self.files)},
         }
         with atomic(self.folder / NAME) as temporary:
@@ -109,8 +124,12 @@ class Manifest:
         for name in sorted(self.files if names is None else names):
             seal = self.files[name]
             left -= seal.bytes
-            if (why := self._why(name, seal, contents=left >= 0)) is not None:
-                found.append(Damage(name, why))
+            try:
+                why = self._why(name, seal, contents=left >= 0)
+            except OSError as error:
+                found.append(Damage(name, f"cannot be read ({error.strerror or error})", unreadable=True))
+            else:
+                found += [] if why is None else [Damage(name, why)]
         return found
 
     def _why(self, name: str, seal: Seal, *, contents: bool) -> str | None:
@@ -124,8 +143,6 @@ class Manifest:
                 return "is not what was written (its SHA-256 is another)"
         except FileNotFoundError:
             return "is missing"
-        except OSError as error:
-            return f"cannot be read ({error.strerror})"
         return None
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -9,9 +10,10 @@ from safetensors import SafetensorError, safe_open
 from kvorum.errors import KvorumError
 from kvorum.files import atomic
 from kvorum.predictions import Predictions
-from kvorum.run.directory import CONFIG, LOG, Run
+from kvorum.run.directory import CONFIG, HISTORY, LOG, Run
 from kvorum.run.drift import identity
-from kvorum.run.manifest import NAME, Manifest, Seal
+from kvorum.run.manifest import NAME, DamagedManifest, Manifest, Seal
+from kvorum.run.points import Point
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +28,10 @@ def relist(path: Path) -> None:
     try:
         if Manifest.read(path).files or not (path / CONFIG).is_file():
             return
-    except KvorumError as error:
+    except DamagedManifest as error:
         log.warning("%s", error)
-        (path / NAME).unlink()
+        # Kept, for whom it may still tell something.
+        os.replace(path / NAME, path / f"{NAME}.damaged")
     run = Run.open(path)
     found = [path / CONFIG]
     for file in run.unlisted():
@@ -36,11 +39,12 @@ def relist(path: Path) -> None:
             found.append(file)
         else:
             log.warning("%s is left out: %s", file, why)
-    if _whole_lines(path / LOG):
-        found.append(path / LOG)
-    made = Manifest(path, {file.relative_to(path).as_posix(): Seal.of(file) for file in found})
-    made.identity = identity(run.config, run.facts)
+    made = Manifest(path, {run.name_of(file): Seal.of(file) for file in found}, identity(run.config, run.facts))
+    made.history = {name: run.facts[name] for name in HISTORY if name in run.facts}
     made.write()
+    if _cut(path / LOG, max(run.points, default=Point(0))):
+        found.append(path / LOG)
+        run.keep(path / LOG)
     log.warning(
         "%s is made again of %d files as they are: that they are as they were written, nothing can say",
         path / NAME,
@@ -60,17 +64,17 @@ def _unreadable(file: Path) -> str | None:
     return None
 
 
-def _whole_lines(file: Path) -> bool:
-    """Whether there is a log with a whole line; what is no line, and what comes after it, is cut off."""
+def _cut(file: Path, point: Point) -> bool:
+    """Cut a log to its whole lines up to a point; whether any are left."""
     if not file.is_file():
         return False
     kept = []
     for line in file.read_bytes().splitlines(keepends=True):
         try:
-            json.loads(line)
-        except ValueError:
-            break
-        if not line.endswith(b"\n"):
+            step = json.loads(line)
+            if not line.endswith(b"\n") or (step["epoch"], step["step"]) >= (point.epoch + 1, point.step):
+                break
+        except (ValueError, LookupError, TypeError, RecursionError):
             break
         kept.append(line)
     with atomic(file) as temporary:

@@ -8,12 +8,13 @@ from typing import Any
 
 from kvorum.config import FitConfig
 from kvorum.errors import KvorumError
+from kvorum.facts import RunFacts, check_facts
 from kvorum.files import TEMPORARY, remove
 from kvorum.run import manifest as listed
-from kvorum.run.directory import CONFIG, LOST, Run, describe
+from kvorum.run.directory import CONFIG, HISTORY, LOST, Run, describe
 from kvorum.run.drift import differing_facts, differing_settings, differing_versions, identity
 from kvorum.run.lock import HOLDER, LOCK
-from kvorum.run.manifest import Manifest
+from kvorum.run.manifest import Damage, Manifest
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ def start_run(
     """
     path = Path(path)
     run = Run(path, config, facts)
+    steps_differ = False
     manifest = Manifest.read(path)
     if repair and CONFIG in manifest.files and manifest.damage([CONFIG]):
         if manifest.identity != identity(config, facts):
@@ -43,23 +45,40 @@ def start_run(
                 f"{path / CONFIG} is damaged, and these are not the settings, questions and base model that the run "
                 "was begun with"
             )
+        check_facts(RunFacts, manifest.history, f"{path / listed.NAME}, history")
+        run.facts |= manifest.history
     elif (path / CONFIG).is_file():
-        _take_up(run, Run.open(path), allow_drift=allow_drift)
+        steps_differ = _take_up(run, Run.open(path), allow_drift=allow_drift)
     elif manifest.files:
         Run.open(path)  # says that the configuration is missing
     elif path.exists() and (not path.is_dir() or any(_foreign(file.name) for file in path.iterdir())):
         raise KvorumError(f"{path} is not empty and holds no run; choose another --out")
     if damage := run.damage():
+        if unreadable := [one for one in damage if one.unreadable]:
+            raise KvorumError(f"{path}: {describe(unreadable)}; nothing is done before that can be read")
         if not repair:
             raise KvorumError(f"{path}: {describe(damage)}; --repair computes again what can be computed")
-        run.forget(damage)
+        _forget(run, damage)
     run.save_config()
+    # Only now is anything let go of: nothing can be refused any more.
+    if steps_differ:
+        run.drop_steps()
     _sweep(run)
     return run
 
 
-def _take_up(run: Run, there: Run, *, allow_drift: bool) -> None:
-    """Go on with a run that is there: keep what it has found and say what is other now."""
+def _forget(run: Run, damage: list[Damage]) -> None:
+    """Forget damaged files, and an optimizer with its adapters: what is computed again must be of one piece."""
+    gone = {one.file for one in damage}
+    alone = [name.replace("adapters.", "optimizer.") for name in gone if name.endswith("/adapters.safetensors")]
+    run.forget([*damage, *(Damage(name, "") for name in alone if name not in gone)])
+
+
+def _take_up(run: Run, there: Run, *, allow_drift: bool) -> bool:
+    """Go on with a run that is there: keep what it has found and say what is other now.
+
+    Returns whether the steps of an epoch are others than before.
+    """
     if not there.manifest.files and there.unlisted():
         raise KvorumError(f"{run.path / listed.NAME}: {LOST}")
     differs = differing_settings(there.config, run.config) or differing_facts(there.facts, run.facts)
@@ -68,22 +87,23 @@ def _take_up(run: Run, there: Run, *, allow_drift: bool) -> None:
             f"{run.path} holds another run: {'; '.join(differs)}. Choose another --out, or remove it; --allow-drift "
             "goes on all the same, and records it"
         )
-    differs += differing_versions(there.facts, run.facts)
-    run.facts |= {key: there.facts[key] for key in ("started", "drift") if key in there.facts}
-    if there.facts.get("steps_per_epoch") != run.facts.get("steps_per_epoch"):
-        run.drop_steps()  # what is a step of an epoch has changed
-    if differs:
+    rounding = differing_versions(there.facts, run.facts)
+    run.facts |= {key: there.facts[key] for key in HISTORY if key in there.facts}
+    if differs or rounding:
         after = str(there.points[-1]) if there.points else "the start"
-        log.warning("%s goes on after %s although: %s", run.path, after, "; ".join(differs))
-        entry = {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "after": after, "differs": differs}
+        log.warning("%s goes on after %s although: %s", run.path, after, "; ".join([*differs, *rounding]))
+        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        entry = {"at": now, "after": after, "differs": differs, "rounding": rounding}
         run.facts["drift"] = [*run.facts.get("drift", []), entry]
+    return there.facts.get("steps_per_epoch") != run.facts.get("steps_per_epoch")
 
 
 def _sweep(run: Run) -> None:
     """Remove what a stop left unfinished."""
     halves = [file for kind in TEMPORARY for where in (kind, f"epochs/**/{kind}") for file in run.path.glob(where)]
     for file in [*halves, *run.unlisted()]:
-        if file.suffix != ".parquet":  # whose place is taken when the task is scored
+        # A place among the predictions is taken when the task is scored; what is no file is none of ours.
+        if file.suffix != ".parquet" and file.is_file():
             remove(file)
     whole = {run.name_of(file) for point in run.points for file in run.files_of(point)}
     alone = [run.path / name for name in run.manifest.files if "/step-" in name and name not in whole]
