@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import kvorum
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent.parent
@@ -127,6 +129,21 @@ def contents(run: Path) -> dict[str, bytes]:
         for file in sorted(run.rglob("*"))
         if file.is_file() and file.name not in {"config.yaml", "manifest.json", "manifest.json.damaged", "lock"}
     }
+
+
+def stopped_within(fits: Fits, epoch: int) -> Path:
+    """A copy of a run that was killed within an epoch, with a point saved there."""
+    if epoch not in fits.stopped:
+        for at in range(int((0.35 if epoch == 1 else 0.75) * fits.changes), fits.changes):
+            run = fits.new()
+            assert fits.run(run, fault={"at": at}).status == -signal.SIGKILL
+            points = kvorum.Run.open(run).points if (run / "config.yaml").is_file() else ()
+            if points and points[-1].step and points[-1].epoch == epoch - 1:
+                fits.stopped[epoch] = run
+                break
+        else:
+            raise AssertionError(f"no kill fell into epoch {epoch}")
+    return fits.copy(fits.stopped[epoch])
 
 
 TALLY: Counter[str] = Counter()

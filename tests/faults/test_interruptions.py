@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import kvorum
-from tests.faults.conftest import SETTINGS, TALLY, Fits, contents
+from tests.faults.conftest import SETTINGS, TALLY, Fits, contents, stopped_within
 
 
 def sampled(count: int, most: int, seed: int) -> list[int]:
@@ -73,8 +73,9 @@ def test_when_the_power_is_cut_what_was_not_flushed_does_no_harm(fits: Fits, lon
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_says_how_to_go_on(fits: Fits, long: bool, number: signal.Signals) -> None:
     draw = random.Random(number)
-    stopped = 0
-    for _ in range(20 if long else 2):
+    stopped = attempts = 0
+    while attempts < (20 if long else 1) or (not stopped and attempts < 20):
+        attempts += 1
         run = fits.new()
         # Nothing but the signal saves within an epoch here.
         end = fits.run(
@@ -105,18 +106,10 @@ def test_a_second_signal_leaves_at_once(fits: Fits) -> None:
 
 
 def test_saved_points_within_an_epoch_are_what_is_gone_on_from(fits: Fits) -> None:
-    run = fits.new()
-    # At the last operation before the end of epoch 1 there are two steps of three behind it.
-    for at in range(40, 100, 4):
-        run = fits.new()
-        fits.run(run, fault={"at": at})
-        points = kvorum.Run.open(run).points if (run / "config.yaml").is_file() else ()
-        if points and points[-1].step:
-            break
-    else:
-        pytest.fail("no kill fell into an epoch")
+    run = stopped_within(fits, 2)
+    point = kvorum.Run.open(run).points[-1]
     end = fits.run(run)
-    assert f"going on after epoch {points[-1].epoch + 1}, step {points[-1].step}, to epoch 2" in end.said
+    assert f"going on after epoch {point.epoch + 1}, step {point.step}, to epoch 2" in end.said
     assert contents(run) == fits.expected
 
 

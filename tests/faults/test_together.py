@@ -13,7 +13,7 @@ import kvorum
 from kvorum.cli import main
 from kvorum.run import drift, locked
 from tests import tiny
-from tests.faults.conftest import Fits, contents
+from tests.faults.conftest import Fits, contents, stopped_within
 
 
 def wait_for(file: Path, seconds: float = 30.0) -> None:
@@ -74,9 +74,8 @@ DRIFTS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("settings", "says"), DRIFTS)
 def test_other_settings_are_refused_and_allowed_ones_recorded(fits: Fits, settings: dict[str, Any], says: str) -> None:
-    run = fits.new()
     # Stopped within epoch 2, so that what is saved there must be fit for what follows.
-    assert fits.run(run, fault={"at": 95}).status == -signal.SIGKILL
+    run = stopped_within(fits, 2)
     before = contents(run)
     end = fits.run(run, settings=settings)
     differs = says if "train_limit" not in settings else "its train_limit is None"
@@ -86,7 +85,7 @@ def test_other_settings_are_refused_and_allowed_ones_recorded(fits: Fits, settin
     assert end.status == 0, end.said
     opened = kvorum.Run.open(run)
     (entry,) = opened.facts["drift"]
-    assert any(differs in one for one in entry["differs"]) and entry["after"].startswith("epoch 1")
+    assert any(differs in one for one in entry["differs"]) and entry["after"].startswith("epoch 2, step")
     assert opened.damage() == [] and opened.epochs == (0, 1, 2)
     assert next(iter(settings.items())) in opened.config.as_dict().items()
     assert fits.run(run, settings=settings).status == 0, "it is what it is from now on"
@@ -152,7 +151,7 @@ def test_a_version_that_computes_otherwise_is_refused_and_one_that_rounds_otherw
     opened.save_config()
     end = fits.run(run, settings={"epochs": 3})
     assert end.status == 0 and "torch 2.11.0, now 2." in end.said
-    assert kvorum.Run.open(run).facts["drift"][0]["differs"] == [f"torch 2.11.0, now {opened_torch()}"]
+    assert kvorum.Run.open(run).facts["drift"][0]["rounding"] == [f"torch 2.11.0, now {opened_torch()}"]
     main(["report", str(run)])
     assert "torch 2.11.0, now" in (run / "report" / "index.html").read_text()
     monkeypatch.setattr("kvorum.posterior.job.RESULTS_VERSION", drift.RESULTS_VERSION + 1)
