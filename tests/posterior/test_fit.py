@@ -208,7 +208,7 @@ def test_a_member_that_diverges_is_frozen_named_and_left_out(
     fitted = fit(tiny_model, question_file, out=str(tmp_path / "run"))
     assert fitted.stack.diverged == {0: "epoch 1, step 0"} and fitted.stack.active == (1,)
     for one, two in zip(fitted.stack.parameters(), alone.stack.parameters(), strict=True):
-        torch.testing.assert_close(one[1], two[1], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(one[1], two[1], atol=2e-6, rtol=1e-6)  # the passes are smaller, and round otherwise
     read = kvorum.Run.open(tmp_path / "run").predictions(2, "mine")
     assert read.facts["members"] == [1] and read.members == 1 and "0" in read.facts["diverged"]
     first = kvorum.Run.open(tmp_path / "run").predictions(0, "mine")
