@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kvorum.adapters import AdapterStack, find_targets, kaiming_uniform_stack
+from kvorum.adapters import AdapterStack, Attachment, find_targets, kaiming_uniform_stack
 from kvorum.errors import KvorumError
 from tests import tiny
 
@@ -84,3 +85,15 @@ def test_select_copies() -> None:
     next(chosen.parameters()).zero_()
     assert next(made.parameters())[0].any()
     assert made.parameters_per_member() == sum(p[0].numel() for p in made.parameters())
+
+
+def test_adapters_of_another_base_model_are_refused_by_the_first_that_does_not_fit() -> None:
+    made, model = stack(), tiny.model()
+    name = next(iter(made.a))
+    wide = dataclasses.replace(made, a={**made.a, name: torch.zeros(3, 2, 33)})
+    with pytest.raises(KvorumError, match=rf"the adapters of {name} map 33 numbers to 32, .* another base model"):
+        Attachment(model, wide).__enter__()
+    with pytest.raises(KvorumError, match=r"layers.0 is a LlamaDecoderLayer"):
+        layer = "model.layers.0"
+        Attachment(model, dataclasses.replace(made, a={layer: made.a[name]}, b={layer: made.b[name]})).__enter__()
+    assert not any("lora" in module.__class__.__name__.lower() for module in model.modules()), "it is left as it was"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kvorum.adapters.lora import low_rank
 from kvorum.adapters.stack import AdapterStack
+from kvorum.adapters.targets import target_of
 from kvorum.adapters.transfer import sent
 from kvorum.errors import KvorumError, nearest
 
@@ -66,9 +67,15 @@ class Attachment:
 
     def __enter__(self) -> "Attachment":
         modules = dict(self.model.named_modules())
-        for target in self.stack.a:
-            if target not in modules:
-                raise KvorumError(f"the base model has no module '{target}'{nearest(target, modules)}")
+        for name in self.stack.a:
+            if name not in modules:
+                raise KvorumError(f"the base model has no module '{name}'{nearest(name, modules)}")
+            target, a, b = target_of(name, modules[name]), self.stack.a[name], self.stack.b[name]
+            if (a.shape[2], b.shape[1]) != (target.in_features, target.out_features):
+                raise KvorumError(
+                    f"the adapters of {name} map {a.shape[2]} numbers to {b.shape[1]}, the base model's map "
+                    f"{target.in_features} to {target.out_features}; they are of another base model"
+                )
         self._training = {module: module.training for module in self.model.modules()}
         self._frozen = [p for p in self.model.parameters() if p.requires_grad]
         self.model.eval()

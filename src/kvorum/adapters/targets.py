@@ -66,16 +66,18 @@ def find_targets(model: nn.Module, wanted: Sequence[str]) -> list[Target]:
             )
     if not found:
         raise KvorumError("no target modules are named; 'all-linear' adapts every linear map")
-    return [_target(name, module) for name, module in modules.items() if name in found]
+    return [target_of(name, module) for name, module in modules.items() if name in found]
 
 
 def _called(name: str, want: str) -> bool:
     return name == want or name.endswith("." + want)
 
 
-def _target(name: str, module: nn.Module) -> Target:
+def target_of(name: str, module: nn.Module) -> Target:
+    """A module as a target; raises `KvorumError` where it is no linear map."""
     if isinstance(module, Conv1D):
         in_features, out_features = module.weight.shape
         return Target(name, in_features, out_features)
-    assert isinstance(module, nn.Linear)
+    if not isinstance(module, nn.Linear):
+        raise KvorumError(f"{name} is a {type(module).__name__}; adapters go on Linear and Conv1D only")
     return Target(name, module.in_features, module.out_features)
