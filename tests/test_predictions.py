@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvorum.errors import KvorumError
+from kvorum.facts import PredictionFacts
 from kvorum.predictions import Predictions
 from kvorum.uncertainty import separation, summarize
 
@@ -195,7 +196,8 @@ class TestFile:
             choices=tuple(data.draw(st.tuples(*[texts] * count)) for count in counts),
             facts=data.draw(
                 st.dictionaries(
-                    texts, st.one_of(texts, st.integers(), st.floats(allow_nan=False, allow_infinity=False))
+                    texts.filter(lambda name: name not in PredictionFacts.model_fields),
+                    st.one_of(texts, st.integers(), st.floats(allow_nan=False, allow_infinity=False)),
                 )
             ),
         )

@@ -1,6 +1,7 @@
 """The settings of a run: the command line, the YAML file and the manual come from these."""
 
 import dataclasses
+import re
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +11,15 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
+from kvorum.bounded import CONTROLS
 from kvorum.errors import KvorumError, nearest
 from kvorum.safe_yaml import load_yaml
+
+AT_MOST: dict[str, float] = {"members": 10_000, "rank": 65_536, "epochs": 999_999, "lr": 1e37, "alpha": 1e30}
+"""Limits that no fit comes near; beyond them memory or arithmetic ends."""
+AT_MOST |= dict.fromkeys(("batch_size", "train_limit", "evaluate_limit", "token_budget", "seed"), 2**53)
+AT_MOST |= dict.fromkeys(("l2", "clip", "save_minutes"), 1e30)
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]{1,3})?")
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
@@ -96,6 +104,16 @@ class FitConfig:
     """Compile the model's layers, which takes up to a minute and then saves time; auto: where enough tokens follow."""
 
     def __post_init__(self) -> None:
+        self._check_numbers()
+        self._check_texts()
+        if not self.targets:
+            raise KvorumError("targets is empty; name modules such as q_proj v_proj, or all-linear")
+        if len(set(self.diversity)) < len(self.diversity):
+            raise KvorumError(f"diversity names something twice: {' '.join(self.diversity)}")
+        if not self.model or not self.task:
+            raise KvorumError("model and task must be named")
+
+    def _check_numbers(self) -> None:
         at_least = {"members": 1, "rank": 1, "batch_size": 1, "epochs": 0, "train_limit": 1, "evaluate_limit": 1}
         at_least |= {"l2": 0, "clip": 0, "save_minutes": 0, "seed": 0, "token_budget": 1}
         for name, least in at_least.items():
@@ -105,16 +123,22 @@ class FitConfig:
         for name in ("lr", "alpha"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise KvorumError(f"{name} is {getattr(self, name)}; it must be positive and finite")
+        for name, most in AT_MOST.items():
+            value = getattr(self, name)
+            if value is not None and value > most:
+                raise KvorumError(f"{name} is {value:g}; it must be at most {most:g}")
         if not 0 <= self.dropout < 1:
             raise KvorumError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
         if not 0 <= self.warmup <= 1:
             raise KvorumError(f"warmup is {self.warmup}; it is a fraction of all steps, from 0 to 1")
-        if not self.targets:
-            raise KvorumError("targets is empty; name modules such as q_proj v_proj, or all-linear")
-        if len(set(self.diversity)) < len(self.diversity):
-            raise KvorumError(f"diversity names something twice: {' '.join(self.diversity)}")
-        if not self.model or not self.task:
-            raise KvorumError("model and task must be named")
+
+    def _check_texts(self) -> None:
+        if not DEVICE.fullmatch(self.device):
+            raise KvorumError(f"device is '{self.device[:60]}'; expected auto, cpu, cuda, cuda:1, ..., or mps")
+        for name, value in self.as_dict().items():
+            for text in value if isinstance(value, tuple) else (value,):
+                if isinstance(text, str) and CONTROLS.search(text):
+                    raise KvorumError(f"{name} is {text[:60]!r}, which holds control characters")
 
     @property
     def evaluation_tasks(self) -> tuple[str, ...]:

@@ -1,7 +1,11 @@
 """The one exception for a user's mistake, and the nearest names to suggest in it."""
 
 import difflib
+import itertools
 from collections.abc import Iterable
+
+LONGEST_NAME = 60
+MOST_OPTIONS = 2000
 
 
 class KvorumError(ValueError):
@@ -13,7 +17,9 @@ def nearest(name: str, options: Iterable[str], count: int = 3) -> str:
 
     Returns `"; did you mean 'x'?"`, or the first options when none is near, or an empty string when there are none.
     """
-    options = sorted(set(options))
+    # What is long or many is somebody else's, and comparing it would take hours.
+    name = name[:LONGEST_NAME]
+    options = sorted({option[:LONGEST_NAME] for option in itertools.islice(options, MOST_OPTIONS)})
     close = difflib.get_close_matches(name, options, n=count, cutoff=0.5)
     if close:
         return "; did you mean " + " or ".join(f"'{option}'" for option in close) + "?"

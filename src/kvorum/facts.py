@@ -3,10 +3,11 @@
 More names than these may be there; they are shown, and nothing is computed from them.
 """
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kvorum.config import describe_errors
 from kvorum.errors import KvorumError
@@ -47,16 +48,25 @@ class RunFacts(_Facts):
 class PredictionFacts(_Facts):
     """In a prediction file's metadata."""
 
-    members: list[int] | None = None
-    diverged: dict[str, str] = {}
+    members: list[Annotated[int, Field(ge=0, lt=10**6)]] = []
+    diverged: dict[Annotated[str, Field(pattern="^[0-9]{1,6}$")], str] = {}
     trained_on: bool = False
     trained_on_questions: int = 0
     source: str | None = None
 
 
-def check_facts(kind: type[_Facts], facts: Mapping[str, Any], where: str) -> None:
-    """Raise `KvorumError`, beginning with `where`, for a fact that is not what its name says."""
+def check_facts(kind: type[_Facts], facts: Mapping[str, Any], where: str, *, members: int | None = None) -> None:
+    """Raise `KvorumError`, beginning with `where`, for a fact that is not what its name says.
+
+    `members`: how many there are, if the facts number them.
+    """
+    if members is not None and isinstance(facts.get("members"), list) and len(facts["members"]) != members:
+        raise KvorumError(f"{where}: members numbers {len(facts['members'])} of them; there are {members}")
     try:
+        # Half a character, which JSON can spell, is no text that a page or a terminal can show.
+        json.dumps(facts, ensure_ascii=False, default=str).encode()
         kind.model_validate(dict(facts))
+    except UnicodeEncodeError:
+        raise KvorumError(f"{where}: holds half a character (a lone surrogate)") from None
     except ValidationError as error:
         raise KvorumError(f"{where}: {describe_errors(error)}") from None

@@ -15,7 +15,7 @@ from kvorum import uncertainty
 from kvorum.errors import KvorumError, nearest
 from kvorum.facts import PredictionFacts, check_facts
 from kvorum.files import atomic
-from kvorum.parquet import MOST_VALUES, read_table
+from kvorum.parquet import MOST_VALUES, read_batches
 from kvorum.uncertainty.calibration import Scheme
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ class Predictions:
 
         if not len(self):
             raise KvorumError(f"{path}: there is no question to save")
+        check_facts(PredictionFacts, self.facts, f"{path}: the facts", members=self.members)
         try:
             facts = json.dumps(self.facts, ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, ValueError) as error:
@@ -304,7 +305,9 @@ def _read(path: Path) -> "pyarrow.Table":
                     raise KvorumError(f"there is no column '{name}'{nearest(name, present)}")
                 if present.count(name) > 1:
                     raise KvorumError(f"there are {present.count(name)} columns '{name}'; expected one")
-            table = read_table(file, schema.names).select(schema.names)
+            batches = list(read_batches(file, schema.names))
+            table = pa.Table.from_batches(batches, batches[0].schema if batches else file.schema_arrow)
+            table = table.select(schema.names).replace_schema_metadata(file.schema_arrow.metadata)
         table.validate(full=True)
         for name in schema.names:
             if name != "answer" and table[name].null_count:
@@ -318,24 +321,32 @@ def _read(path: Path) -> "pyarrow.Table":
 
 
 def _fields(table: "pyarrow.Table") -> dict[str, Any]:
-    rows = table.to_pylist()
-    if not rows:
+    if not len(table):
         raise KvorumError("there is no question in it")
-    members = len(rows[0]["rest"])
-    width, given = max(len(row["choices"]) for row in rows), sum(len(row["choices"]) for row in rows)
-    if width * len(rows) > WIDEST * given and members * width * len(rows) > MOST_VALUES:
-        raise KvorumError(f"one row has {width} choices, and {len(rows)} rows have {given} in all; that is too uneven")
-    probs = np.zeros((members, len(rows), width))
-    for number, row in enumerate(rows):
-        probs[:, number, : len(row["choices"])] = _probs(row, number, members)
+    widths = [len(choices) for choices in table["choices"].to_pylist()]
+    members, width = len(table["rest"][0]), max(widths)
+    if members * width * len(widths) > MOST_VALUES and width * len(widths) > WIDEST * sum(widths):
+        raise KvorumError(f"one row has {width} choices, and {len(widths)} rows have {sum(widths)} in all: too uneven")
+    probs = np.zeros((members, len(widths), width))
+    rest = np.zeros((members, len(widths)))
+    kept: dict[str, list[Any]] = {name: [] for name in ("id", "subject", "question", "choices", "answer")}
+    number = 0
+    # Numbers as Python has them are some times as large as in an array: never all of them at once.
+    for batch in table.to_batches(max_chunksize=1024):
+        for row in batch.to_pylist():
+            probs[:, number, : len(row["choices"])] = _probs(row, number, members)
+            rest[:, number] = row["rest"]
+            for name, values in kept.items():
+                values.append(row[name])
+            number += 1
     return {
         "probs": probs,
-        "rest": np.array([row["rest"] for row in rows], np.float64).T,
-        "answers": np.array([UNKNOWN if row["answer"] is None else row["answer"] for row in rows], np.int64),
-        "ids": tuple(row["id"] for row in rows),
-        "subjects": tuple(row["subject"] for row in rows),
-        "questions": tuple(row["question"] for row in rows),
-        "choices": tuple(tuple(row["choices"]) for row in rows),
+        "rest": rest,
+        "answers": np.array([UNKNOWN if answer is None else answer for answer in kept["answer"]], np.int64),
+        "ids": tuple(kept["id"]),
+        "subjects": tuple(kept["subject"]),
+        "questions": tuple(kept["question"]),
+        "choices": tuple(map(tuple, kept["choices"])),
         "facts": _facts(table, members),
     }
 
@@ -365,9 +376,5 @@ def _facts(table: "pyarrow.Table", members: int) -> dict[str, Any]:
         raise KvorumError(f"the 'kvorum' entry of its metadata is no JSON ({error})") from error
     if not isinstance(facts, dict):
         raise KvorumError(f"the 'kvorum' entry of its metadata is a {type(facts).__name__}; expected an object")
-    check_facts(PredictionFacts, facts, "the 'kvorum' entry of its metadata")
-    if (numbers := facts.get("members")) is not None and len(numbers) != members:
-        raise KvorumError(f"the 'kvorum' entry of its metadata numbers {len(numbers)} members; there are {members}")
-    if strange := [member for member in facts.get("diverged", {}) if not member.isdecimal()]:
-        raise KvorumError(f"the 'kvorum' entry of its metadata: diverged names '{strange[0]}', which is no member")
+    check_facts(PredictionFacts, facts, "the 'kvorum' entry of its metadata", members=members)
     return facts

@@ -1,14 +1,12 @@
 """A terminal that shows text as text: questions and names from files do not get to steer it."""
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 
-# All but tab and newline; ESC and the C1 codes begin sequences that move the cursor, set titles or worse.
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+from kvorum.bounded import CONTROLS
 
 
 class PlainConsole(Console):

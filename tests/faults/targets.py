@@ -174,7 +174,7 @@ def read_run(name: str) -> Callable[[Path], Any]:
         opened.damage()
         shown = run_dict(opened)
         list(numbers_tables(opened))
-        return shown, opened.log, json.dumps(shown, default=str)
+        return shown, opened.log, json.dumps(shown, allow_nan=False)
 
     return read
 

@@ -12,6 +12,8 @@ from kvorum.cli.reading import ask, compare, questions, report, show
 from kvorum.cli.terminal_io import OPTIONS, err, out
 from kvorum.errors import KvorumError
 
+LONGEST_ERROR = 4000
+
 DESCRIPTION = (
     "Fine-tune a language model as an ensemble of LoRA adapters, in one pass over one frozen base model, and know how "
     "sure each answer is and why."
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             app.cli(args=arguments, prog="kvorum", description=DESCRIPTION, config=OPTIONS, sort_subcommands=False)
     except KvorumError as error:
-        err.print(f"[bold red]kvorum:[/] {escape(str(error))}", highlight=False)
+        err.print(f"[bold red]kvorum:[/] {escape(_cut(str(error)))}", highlight=False)
         sys.exit(2)
     except OSError as error:
         # The disk's word, not a mistake in kvorum: full, read-only, no permission.
@@ -60,6 +62,11 @@ def fit() -> None:
 app = tyro.extras.SubcommandApp()
 for command in (fit, evaluate, show, report, questions, compare, study, check, ask, demo):
     app.command(command)
+
+
+def _cut(text: str) -> str:
+    """An error's words, however long what they quote."""
+    return text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]}..."
 
 
 class _ToConsole(logging.Handler):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 from rich.markup import escape
 
+from kvorum.bounded import CONTROLS
 from kvorum.run import CHECKED_BY_ALL, Run
 from kvorum.terminal_safe import PlainConsole
 
@@ -29,10 +30,17 @@ def quiet() -> None:
     transformers_logging.set_verbosity_error()
 
 
+SHOWN = 8
+"""Damaged files that are named one by one."""
+
+
 def open_run(path: Path) -> Run:
     """The run in a directory, with a warning of every file that is not as it was written."""
     run = Run.open(path)
-    for damage in run.damage(most=CHECKED_BY_ALL):
+    found = run.damage(most=CHECKED_BY_ALL)
+    if len(found) > SHOWN:
+        err.print(f"[bold]warning:[/] {len(found)} files are damaged or missing; the first:", highlight=False)
+    for damage in found[:SHOWN]:
         err.print(
             f"[bold]warning:[/] {escape(f'{run.path}: {damage}')}; kvorum check {escape(str(run.path))} --repair "
             "computes it again",
@@ -52,4 +60,5 @@ def load_posterior(run: Run, epoch: int | str, *, trust_remote_code: bool = Fals
 
 def print_json(value: Any) -> None:
     """Print a value for a script."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")

@@ -67,6 +67,10 @@ def load_base(
     Raises `KvorumError` where there is no such model, or it is no causal language model.
     """
     where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    try:
+        torch.zeros(1, device=where)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise KvorumError(f"device '{device}' is not there ({_first_line(error)})") from error
     precision = (
         getattr(torch, dtype) if dtype != "auto" else (torch.bfloat16 if where.type == "cuda" else torch.float32)
     )

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from kvorum.bounded import read_bounded
 from kvorum.facts import PredictionFacts, check_facts
 from kvorum.files import atomic
 from kvorum.predictions import Predictions
@@ -16,6 +17,9 @@ from kvorum.uncertainty import separation, summarize
 
 # Counts up whenever the numbers that are kept change in kind.
 FORMAT = 3
+
+LARGEST = 16 * 2**20
+"""Bytes of a file of numbers."""
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +64,7 @@ def _kept(file: Path, digest: str) -> Derived | None:
     if not file.is_file():
         return None
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(read_bounded(file, LARGEST))
         if found["format"] != FORMAT or found["predictions_sha256"] != digest:
             return None
         if found.pop("sha256") != _digest(found):
@@ -97,7 +101,8 @@ def _shape(value: Any) -> Any:
         return {name: _shape(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return sorted({str(_shape(inner)) for inner in value})
-    return "number" if value is None or (isinstance(value, int | float) and not isinstance(value, bool)) else "other"
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+    return "number" if value is None or number else "other"
 
 
 def _derived(content: dict[str, Any]) -> Derived:
@@ -109,7 +114,12 @@ def _derived(content: dict[str, Any]) -> Derived:
         raise ValueError("its numbers are not those of predictions")
     if not isinstance(content["facts"], dict) or not isinstance(content["questions_sha256"], str):
         raise ValueError("its facts are not those of predictions")
-    check_facts(PredictionFacts, content["facts"], "facts")
+    numbers = content["numbers"]
+    if not all(
+        type(numbers[name]) is int and 0 <= numbers[name] < 10**7 for name in ("questions", "labelled", "members")
+    ):
+        raise ValueError("its numbers are not those of predictions")
+    check_facts(PredictionFacts, content["facts"], "facts", members=numbers["members"])
     return Derived(
         numbers=content["numbers"],
         separation=content["separation"],

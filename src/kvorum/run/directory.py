@@ -1,6 +1,7 @@
 """A run directory: what lies where, and what of it counts."""
 
 import dataclasses
+import itertools
 import json
 import os
 import secrets
@@ -10,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from kvorum.bounded import refuse_links
 from kvorum.config import FitConfig, fit_config, read_yaml
 from kvorum.errors import KvorumError
 from kvorum.facts import RunFacts, check_facts
@@ -26,6 +28,10 @@ HISTORY = ("started", "drift", "lost")
 """Facts that cannot be found again; the manifest holds them too, for when the configuration is damaged."""
 CHECKED_BY_ALL = 2 * 2**30
 """Bytes of a run that every command holds against their checksums; `check` reads all, and what is used always is."""
+LONGEST_LOG = 128 * 2**20
+"""Bytes; ten thousand steps of twenty members are 16 MB."""
+MOST_GAPS = 100
+"""Gaps that are told of one by one."""
 LONGEST_NAME = 255 - len(".numbers.json")
 
 
@@ -59,6 +65,7 @@ class Run:
         """
         path = Path(path)
         file = path / CONFIG
+        refuse_links(path)
         manifest = Manifest.read(path)
         if not file.is_file():
             if manifest.files:
@@ -163,8 +170,10 @@ class Run:
     def gaps(self) -> list[Damage]:
         """What must have been there before the newest that is, and is no longer: a repair has not come to its end."""
         newest = max([Point(self.newest_epoch), *self.points])
-        found = [self.adapters_file(epoch) for epoch in range(self.newest_epoch + 1) if epoch not in self.epochs]
-        if not self.manifest.files or self.epochs == () == tuple(self.points):
+        epochs = set(self.epochs)
+        missing = (self.adapters_file(epoch) for epoch in range(self.newest_epoch + 1) if epoch not in epochs)
+        found = list(itertools.islice(missing, MOST_GAPS))
+        if not epochs:
             found = []  # nothing is saved yet
         if newest not in self.points and newest != (0, 0):
             found.append(self.optimizer_file(*newest))
@@ -415,6 +424,8 @@ def _kind(value: Any) -> str:
 
 def _lines(file: Path, size: int) -> Iterator[dict[str, Any]]:
     number = 0
+    if size > LONGEST_LOG:
+        raise KvorumError(f"{file}: is longer than {LONGEST_LOG:,} bytes")
     with file.open("rb") as stream:
         for line in stream.read(size).splitlines():
             number += 1

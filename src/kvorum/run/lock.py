@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from kvorum.bounded import read_bounded, refuse_links
 from kvorum.errors import KvorumError
 from kvorum.files import atomic, make_folder
 
@@ -33,6 +34,7 @@ def locked(path: str | Path) -> Iterator[None]:
         make_folder(path)
     except OSError as error:
         raise KvorumError(f"{path}: cannot be a run directory ({error.strerror})") from None
+    refuse_links(path)
     lock = FileLock(path / LOCK, timeout=0)
     try:
         lock.acquire()
@@ -67,7 +69,7 @@ def _ourselves() -> dict[str, Any]:
 
 def _holder(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads((path / HOLDER).read_text(encoding="utf-8"))
+        found = json.loads(read_bounded(path / HOLDER, 65_536))
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

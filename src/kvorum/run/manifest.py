@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from kvorum.bounded import read_bounded
 from kvorum.errors import KvorumError
 from kvorum.files import atomic, sha256
 
@@ -18,8 +19,10 @@ FORMAT = "kvorum manifest 1"
 LISTED = re.compile(
     r"config\.yaml|log\.jsonl"
     r"|epochs/[0-9]{3,6}/(step-[0-9]{5,9}/)?(adapters|optimizer)\.safetensors"
-    r"|epochs/[0-9]{3,6}/predictions/[^/\\\0]+\.parquet"
+    r"|epochs/[0-9]{3,6}/predictions/[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+\.parquet"
 )
+LARGEST = 64 * 2**20
+"""Bytes of a manifest."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -77,7 +80,7 @@ class Manifest:
         """
         file = folder / NAME
         try:
-            text = file.read_text(encoding="utf-8")
+            text = read_bounded(file, LARGEST).decode()
         except FileNotFoundError:
             return cls(folder)
         except (OSError, UnicodeDecodeError) as error:
@@ -88,11 +91,10 @@ class Manifest:
                 raise OtherFormat(f"{file}: is '{str(content['format'])[:60]}', and this kvorum knows '{FORMAT}'")
             if content.pop("sha256") != _digest(content):
                 raise KvorumError("its own checksum is another")
-            seals = {
-                str(name): Seal(int(seal["bytes"]), str(seal["sha256"])) for name, seal in content["files"].items()
-            }
+            seals = {name: Seal(seal["bytes"], str(seal["sha256"])) for name, seal in content["files"].items()}
             for name, seal in seals.items():
-                if not LISTED.fullmatch(name) or not DIGEST.fullmatch(seal.sha256) or seal.bytes < 0:
+                sized = type(seal.bytes) is int and 0 <= seal.bytes < 2**50
+                if not LISTED.fullmatch(name) or not DIGEST.fullmatch(seal.sha256) or not sized:
                     raise KvorumError(f"'{name}' is no file of a run directory")
             return cls(folder, seals, str(content["identity"]), dict(content["history"]))
         except OtherFormat:

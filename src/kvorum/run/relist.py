@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from kvorum.bounded import refuse_links
 from kvorum.errors import KvorumError
 from kvorum.files import atomic
 from kvorum.predictions import Predictions
@@ -25,6 +26,7 @@ def relist(path: Path) -> None:
 
     Raises `KvorumError` where there is no run.
     """
+    refuse_links(path)
     try:
         if Manifest.read(path).files or not (path / CONFIG).is_file():
             return

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, AnyStr
@@ -18,7 +19,8 @@ logger = logging.getLogger(__name__)
 PlacedRow = tuple[str, int, "dict[str, Any] | KvorumError"]
 
 
-LONGEST_LINE = 4 * 2**20
+MOST_COLUMNS = 1000
+LONGEST_LINE = 2**20
 """Characters in a line of JSONL or CSV."""
 
 
@@ -88,6 +90,8 @@ def _read(path: Path, *, skip_bad_rows: bool) -> tuple[tuple[Question, ...], tup
 def _refuse_absent(path: Path) -> None:
     if path.is_dir():
         raise KvorumError(f"{path} is a folder, not a file of questions")
+    if path.exists() and not path.is_file():
+        raise KvorumError(f"{path} is no plain file")
     if not path.exists():
         folder = path.parent
         beside = [one.name for one in folder.iterdir() if one.suffix.lower() in READERS] if folder.is_dir() else []
@@ -172,7 +176,10 @@ def _csv_row(header: list[str], cells: list[str]) -> dict[str, Any] | KvorumErro
 
 
 def _check_header(path: Path, header: list[str]) -> None:
-    twice = next((name for name in header if name and header.count(name) > 1), None)
+    if len(header) > MOST_COLUMNS:
+        raise KvorumError(f"{path}: there are {len(header):,} columns; at most {MOST_COLUMNS:,} are read")
+    counts = Counter(header)
+    twice = next((name for name in header if name and counts[name] > 1), None)
     if twice is not None:
         raise KvorumError(f"{path}: the column '{twice}' is there twice")
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):

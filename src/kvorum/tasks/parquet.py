@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kvorum.errors import KvorumError
-from kvorum.parquet import read_table
+from kvorum.parquet import read_batches
 
 
 def read_parquet(path: Path, wanted: Callable[[str], bool]) -> tuple[list[str], list[dict[str, Any]]]:
@@ -19,8 +19,12 @@ def read_parquet(path: Path, wanted: Callable[[str], bool]) -> tuple[list[str], 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             columns = list(file.schema_arrow.names)
-            table = read_table(file, [column for column in columns if wanted(column)])
-        table.validate(full=True)
-        return columns, table.to_pylist()
+            rows: list[dict[str, Any]] = []
+            for batch in read_batches(file, [column for column in columns if wanted(column)]):
+                batch.validate(full=True)
+                rows += batch.to_pylist()
+        return columns, rows
+    except KvorumError as error:
+        raise KvorumError(f"{path}: {error}") from None
     except (OSError, ValueError, LookupError, TypeError, OverflowError, pyarrow.ArrowException) as error:
         raise KvorumError(f"{path}: not a readable Parquet file: {error}") from error

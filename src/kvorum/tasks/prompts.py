@@ -12,6 +12,7 @@ import jinja2.meta
 import jinja2.nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from kvorum.bounded import read_bounded
 from kvorum.errors import KvorumError, nearest
 from kvorum.tasks.question import Question
 from kvorum.tasks.template_rules import LONGEST, refuse_unbounded
@@ -37,11 +38,26 @@ TEXT_TEMPLATE = """\
 Question: {{ question }}
 Answer:"""
 
+LONGEST_PROMPT = 4_000_000
+"""Characters; more than any model reads."""
+
+FAILURES = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
 # A template is the user's, but often somebody else's file, and a question is data: neither may reach Python.
 # Lines that hold only a block tag vanish, as in the tokenizers' own chat templates.
 _ENVIRONMENT = ImmutableSandboxedEnvironment(
     undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
 )
+_ENVIRONMENT.globals.clear()  # range, lipsum and their like: nothing that a prompt needs
 
 
 def default_template(answer_format: AnswerFormat) -> str:
@@ -56,7 +72,7 @@ def load_template(path: str | Path) -> str:
     """
     path = Path(path)
     try:
-        source = path.read_text(encoding="utf-8-sig")
+        source = read_bounded(path, 4 * LONGEST + 3).decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise KvorumError(f"{path}: the prompt template is not UTF-8 text (byte {error.start})") from error
     except OSError as error:
@@ -79,9 +95,11 @@ def check_template(source: str, *, where: str) -> None:
         ) from error
     except (RecursionError, ValueError) as error:
         raise KvorumError(f"{where}: the prompt template cannot be read as Jinja ({error})") from error
-    refuse_unbounded(tree, where)
     try:
+        refuse_unbounded(tree, where)
         _ENVIRONMENT.from_string(source)
+    except KvorumError:
+        raise
     except (jinja2.TemplateError, RecursionError, SyntaxError, ValueError) as error:
         raise KvorumError(f"{where}: the prompt template is not valid Jinja: {error}") from error
     used = jinja2.meta.find_undeclared_variables(tree)
@@ -127,13 +145,19 @@ class Prompt:
     def render(self, question: Question) -> str:
         """The text of the prompt, up to where the answer begins; without the chat template."""
         try:
-            return _compiled(self.template).render(
+            parts, length = [], 0
+            for part in _compiled(self.template).generate(
                 question=question.question,
                 choices=list(question.choices),
                 letters=list(LETTERS[: len(question.choices)]),
                 subject=question.subject,
-            )
-        except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            ):
+                parts.append(part)
+                length += len(part)
+                if length > LONGEST_PROMPT:
+                    raise ValueError(f"its prompt is longer than {LONGEST_PROMPT:,} characters")
+            return "".join(parts)
+        except FAILURES as error:
             lines = [
                 frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"
             ]

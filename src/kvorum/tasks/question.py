@@ -56,7 +56,8 @@ def refuse_equal_choices(choices: Sequence[str]) -> None:
     for place, choice in enumerate(choices):
         if choice in first_place:
             raise KvorumError(
-                f"'choices': '{choice}' is there twice, as choices {first_place[choice]} and {place} (counted from 0)"
+                f"'choices': '{choice[:60]}' is there twice, as choices {first_place[choice]} and {place} "
+                "(counted from 0)"
             )
         first_place[choice] = place
 

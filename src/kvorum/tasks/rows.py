@@ -43,9 +43,10 @@ def check_columns(columns: Sequence[str]) -> None:
         raise KvorumError(f"there are both 'choices' and '{numbered[0]}'; keep one of the two ways to give choices")
     if "choices" not in columns and not numbered:
         raise KvorumError(f"there is no 'choices', nor 'choice_0' and so on{nearest('choices', columns)}")
-    missing = [f"choice_{place}" for place in range(len(numbered)) if f"choice_{place}" not in numbered]
+    there = set(numbered)
+    missing = [f"choice_{place}" for place in range(len(numbered)) if f"choice_{place}" not in there]
     if missing:
-        raise KvorumError(f"there is {', '.join(map(repr, numbered))} but no '{missing[0]}'; choices count from 0")
+        raise KvorumError(f"there is {', '.join(map(repr, numbered[:8]))} but no '{missing[0]}'; choices count from 0")
     if "answer" in columns:
         return
     # Answers may be absent, so a wrong name would lose them all without a word.

@@ -11,7 +11,12 @@ from kvorum.errors import KvorumError
 LONGEST = 65_536
 """Characters of a template."""
 LARGEST_NUMBER = 1000
-DEEPEST_LOOP = 2
+DEEPEST_LOOP = 1
+LONGEST_TEXT = 100
+"""Characters of a text that is given to a filter."""
+MOST_NAMES = 200
+"""How often variables may be named: each may be a megabyte."""
+VARIABLES = {"question", "choices", "letters", "subject", "loop"}
 
 FILTERS = {"abs", "capitalize", "count", "d", "default", "e", "escape", "first", "float", "int", "join", "last"}
 FILTERS |= {"length", "list", "lower", "reverse", "round", "safe", "sort", "title", "trim", "unique", "upper"}
@@ -39,6 +44,9 @@ def refuse_unbounded(tree: jinja.Template, where: str) -> None:
     for node in tree.find_all(jinja.Node):
         if (what := _unneeded(node)) is not None:
             raise KvorumError(f"{where}, line {node.lineno}: {what}, which a prompt template may not use")
+    names = list(tree.find_all(jinja.Name))
+    if len(names) > MOST_NAMES:
+        raise KvorumError(f"{where}: the prompt template names variables {len(names)} times; at most {MOST_NAMES}")
     _refuse_deep_loops(tree, where, 0)
 
 
@@ -58,9 +66,19 @@ def _unneeded(node: jinja.Node) -> str | None:
         found = _unneeded_call(node)
     elif isinstance(node, jinja.Getattr) and node.attr not in METHODS | LOOP:
         found = f"the attribute '{node.attr}'"
-    elif isinstance(node, jinja.For) and (node.recursive or _names(node.iter) & {"question", "subject"}):
-        found = "a loop over anything but the choices"
+    elif isinstance(node, jinja.For) and not _over_choices(node):
+        found = "a loop over anything but the choices or the letters"
+    elif isinstance(node, jinja.For) and _names(node.target) & VARIABLES:
+        found = "a loop that gives another meaning to a variable's name"
     return found
+
+
+def _over_choices(node: jinja.For) -> bool:
+    """Whether a loop is over all choices or letters, or a slice of them."""
+    over = node.iter
+    if isinstance(over, jinja.Getitem) and isinstance(over.arg, jinja.Slice):
+        over = over.node
+    return isinstance(over, jinja.Name) and over.name in {"choices", "letters"} and not node.recursive
 
 
 def _counts(node: jinja.Mod) -> bool:
@@ -79,6 +97,8 @@ def _unneeded_filter(node: jinja.Filter) -> str | None:
     given = [*node.args, *(keyword.value for keyword in node.kwargs)]
     if node.dyn_args or node.dyn_kwargs or not all(isinstance(one, jinja.Const) for one in given):
         return f"the filter '{node.name}' with anything but plain values"
+    if any(isinstance(one, jinja.Const) and len(str(one.value)) > LONGEST_TEXT for one in given):
+        return f"a text of more than {LONGEST_TEXT} characters in a filter"
     if node.name == "join" and any(inner.name == "join" for inner in node.find_all(jinja.Filter)):
         return "a filter 'join' of what is joined already"
     return None
@@ -88,9 +108,7 @@ def _unneeded_call(node: jinja.Call) -> str | None:
     called = node.node
     if isinstance(called, jinja.Getattr) and called.attr in METHODS:
         return None
-    if isinstance(called, jinja.Name) and called.name == "range":
-        return None
-    return "a call of anything but range and a text's " + ", ".join(sorted(METHODS))
+    return "a call of anything but a text's " + ", ".join(sorted(METHODS))
 
 
 def _names(node: jinja.Node) -> set[str]:
