@@ -35,7 +35,10 @@ def refuse_links(folder: Path) -> None:
     """
     for where, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            mode = (Path(where) / name).lstat().st_mode
+            try:
+                mode = (Path(where) / name).lstat().st_mode
+            except FileNotFoundError:
+                continue  # a fit beside has renamed it in the meantime
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 what = "a link" if stat.S_ISLNK(mode) else "no plain file"
                 raise KvorumError(f"{Path(where) / name}: is {what}, and nothing in a run directory may lead out of it")
