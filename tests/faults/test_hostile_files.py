@@ -339,7 +339,7 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "a header of a terabyte": ("adapters", huge_header, "adapters.safetensors"),
     "a tensor of 16 terabytes": ("adapters", huge_tensor, "adapters.safetensors"),
     "deep JSON of a manifest": ("manifest", lambda: deep("[", "]"), "manifest.json"),
-    "a hundred million rows": ("parquet", many_rows, "values in"),
+    "a hundred million rows": ("parquet", many_rows, "no more are read"),
     "twenty thousand megabytes": ("parquet", long_texts, "no more are read"),
     "a hundred thousand choices": ("predictions", uneven, "too uneven"),
     "a template of gigabytes": ("template", lambda: b"{{ question }}{{ 'a' * 10**10 }}", "the operator"),
