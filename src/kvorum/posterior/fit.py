@@ -16,7 +16,7 @@ from kvorum.posterior.posterior import Posterior
 from kvorum.posterior.progress import Progress, Silent
 from kvorum.posterior.saving import refuse_other_shapes
 from kvorum.posterior.stop import StopRequest
-from kvorum.run import Point, Run, locked, relist, start_run
+from kvorum.run import Run, locked, relist, start_run
 from kvorum.run.directory import LOG, describe
 from kvorum.tasks import Task
 
@@ -125,4 +125,4 @@ def recompute(job: Job, run: Run, progress: Progress, stop: StopRequest) -> None
     log.info("computing again from the start: %s", describe(gaps))
     if any(gap.file == LOG for gap in gaps):
         run.drop_steps()  # whose steps would be missing from the log
-    Fitting(job, run, progress, stop, at=Point(0)).run_all(until=run.newest_epoch)
+    Fitting(job, run, progress, stop, again=True).run_all(until=run.newest_epoch)

@@ -45,7 +45,7 @@ class Fitting:
         progress: Progress,
         stop: StopRequest | None = None,
         *,
-        at: Point | None = None,
+        again: bool = False,
     ) -> None:
         self.job = job
         self.config = job.config
@@ -56,8 +56,8 @@ class Fitting:
         self.fitted_on = frozenset((q.question, q.choices) for q in job.train)
         self.token_budget = job.token_budget
         self.longest = max(Item(0, question).tokens() for question in job.encoded)
-        self.again = at is not None
-        """Whether this is done to fill gaps before the newest point, so that no point within an epoch is saved."""
+        self.again = again
+        """Whether it begins at the start whatever is saved, to fill gaps; no point within an epoch is saved then."""
         self.point = Point(0)
         """What is behind the stack: epochs, and steps of the next."""
         self.saved_at = time.monotonic()
@@ -65,7 +65,7 @@ class Fitting:
         if run is not None:
             newest = run.points[-1] if run.points else Point(0)
             run.cut_log(max(newest, Point(run.newest_epoch)))
-            if at is None and run.points:
+            if run.points and not again:
                 self.point = self._resumable(run)
                 stack, moments = load_point(run, job, self.point)
                 log.info("going on after %s, to epoch %d", self.point, self.config.epochs)
