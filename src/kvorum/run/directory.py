@@ -156,7 +156,7 @@ class Run:
         Raises `KvorumError` where the manifest itself is damaged or lost.
         """
         if not self.manifest.files and self.unlisted():
-            raise KvorumError(f"{self.path / listed.NAME}: {LOST}")
+            raise KvorumError(lost(self.path))
         for _ in range(100):
             manifest = self.manifest
             found = manifest.damage(most=most)
@@ -404,7 +404,12 @@ class Run:
         return self.path / "report"
 
 
-LOST = "is missing, so nothing vouches for the run's files; kvorum check RUN --repair makes it of them as they are"
+def lost(path: Path) -> str:
+    """That a run has no manifest, and what to do."""
+    return (
+        f"{path / listed.NAME}: is missing, so nothing vouches for the run's files; kvorum check {path} --repair makes "
+        "it of them as they are"
+    )
 
 
 def is_run(path: Path) -> bool:

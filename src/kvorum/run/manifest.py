@@ -102,7 +102,7 @@ class Manifest:
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedManifest(
                 f"{file}: is damaged ({error}), so nothing vouches for the run's files; "
-                "kvorum check RUN --repair makes it again from the files as they are"
+                f"kvorum check {folder} --repair makes it again of the files as they are"
             ) from None
 
     def write(self) -> None:

@@ -11,7 +11,7 @@ from kvorum.errors import KvorumError
 from kvorum.facts import RunFacts, check_facts
 from kvorum.files import TEMPORARY, remove
 from kvorum.run import manifest as listed
-from kvorum.run.directory import CONFIG, HISTORY, LOST, Run, describe
+from kvorum.run.directory import CONFIG, HISTORY, Run, describe, lost
 from kvorum.run.drift import differing_facts, differing_settings, differing_versions, identity
 from kvorum.run.lock import HOLDER, LOCK
 from kvorum.run.manifest import Damage, Manifest
@@ -80,7 +80,7 @@ def _take_up(run: Run, there: Run, *, allow_drift: bool) -> bool:
     Returns whether the steps of an epoch are others than before.
     """
     if not there.manifest.files and there.unlisted():
-        raise KvorumError(f"{run.path / listed.NAME}: {LOST}")
+        raise KvorumError(lost(run.path))
     differs = differing_settings(there.config, run.config) or differing_facts(there.facts, run.facts)
     if differs and not allow_drift:
         raise KvorumError(
