@@ -38,6 +38,12 @@ class Target:
     read: Callable[[Path], Any]
     valid: Callable[[], list[bytes]]
     """Files that read well."""
+    named: str = ""
+    """What an error names, if not the file: a prompt that fails on a question is no longer in one."""
+
+    def names(self, said: str) -> bool:
+        """Whether an error says where the mistake is."""
+        return (self.named or self.name) in said
 
 
 def questions_jsonl() -> list[bytes]:
@@ -210,7 +216,7 @@ TARGETS = {
     "parquet": Target("q.parquet", load_task, questions_parquet),
     "settings": Target("fit.yaml", lambda file: fit_config(read_yaml(file), where=str(file)), settings_yaml),
     "study": Target("study.yaml", Study.read, study_yaml),
-    "template": Target("prompt.jinja", read_template, templates),
+    "template": Target("prompt.jinja", read_template, templates, named="prompt"),
     "adapters": Target("adapters.safetensors", AdapterStack.load, adapters),
     "tensors": Target("optimizer.safetensors", load_tensors, adapters),
     "predictions": Target("p.parquet", kvorum.Predictions.load, predictions),
