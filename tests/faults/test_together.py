@@ -42,7 +42,9 @@ def test_a_second_process_is_told_which_one_is_at_work_and_a_dead_ones_lock_is_t
     assert not (run / "lock.json").exists()
 
 
-def test_two_that_begin_at_once_do_not_both_fit(fits: Fits) -> None:
+def test_two_that_begin_at_once_do_not_both_fit(fits: Fits, long: bool) -> None:
+    if not long:
+        pytest.skip("takes a second process that forks; in the long form: make faults")
     other = Fits(fits.new_folder(), given=(fits.model, fits.task))
     try:
         for _ in range(2):
@@ -67,7 +69,6 @@ def test_a_lock_says_no_more_than_there_is_to_say(tmp_path: Path) -> None:
 DRIFTS: list[tuple[dict[str, Any], str]] = [
     ({"lr": 0.02}, "its lr is 0.01, asked for was 0.02"),
     ({"batch_size": 3}, "its batch_size is 4, asked for was 3"),
-    ({"seed": 5}, "its seed is 0, asked for was 5"),
     ({"train_limit": 9}, "training questions: was"),
 ]
 
@@ -98,8 +99,8 @@ def test_adapters_of_another_shape_cannot_be_gone_on_with_whatever_is_allowed(
     run = fits.copy(fits.whole)
     end = fits.run(run, settings={**settings, "allow_drift": True})
     assert end.status == 2 and "cannot go on with adapters of another shape" in end.said
-    assert fits.run(run).status == 0, "the run is as it was"
-    assert contents(run) == fits.expected
+    opened = kvorum.Run.open(run)
+    assert contents(run) == fits.expected and "drift" not in opened.facts and opened.config.rank == 2
 
 
 def test_a_changed_file_tokenizer_or_base_model_is_named(fits: Fits, tmp_path: Path) -> None:
