@@ -351,6 +351,19 @@ def _stack_with(header: str) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
+def module(name: str, *arguments: str, seconds: float) -> "subprocess.CompletedProcess[str]":
+    """Run a module that lies beside this one, as a program of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", f"tests.faults.{name}", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
 LARGE = ("a hundred million rows", "a hundred thousand choices")
 """Bombs that take seconds to make."""
 
@@ -364,15 +377,7 @@ def test_a_small_file_cannot_ask_for_much(tmp_path: Path, long: bool) -> None:
         file.parent.mkdir()
         file.write_bytes(made())
         asked += [name, str(file)]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.targets", *asked],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = module("targets", *asked, seconds=300)
     assert done.returncode == 0, done.stderr[-2000:]
     for bomb, line in zip(bombs, done.stdout.splitlines(), strict=True):
         name, _, says = BOMBS[bomb]
@@ -620,15 +625,7 @@ def test_the_fuzzer_led_by_coverage_finds_nothing(tmp_path: Path, long: bool) ->
         corpus.mkdir()
         for number, content in enumerate(TARGETS[name].valid()):
             (corpus / str(number)).write_bytes(content)
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.faults.led_by_coverage", name, str(corpus), "60"],
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-        )
+        done = module("led_by_coverage", name, str(corpus), "60", seconds=900)
         assert done.returncode == 0, f"{name}: {done.stderr[-3000:]}"
         runs = re.search(r"Done (\d+) runs", done.stderr)
         assert runs is not None, done.stderr[-500:]

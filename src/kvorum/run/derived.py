@@ -1,7 +1,6 @@
 """The numbers that follow from predictions, kept beside them."""
 
 import functools
-import hashlib
 import json
 import logging
 from pathlib import Path
@@ -13,6 +12,7 @@ from kvorum.bounded import read_bounded
 from kvorum.facts import PredictionFacts, check_facts
 from kvorum.files import atomic
 from kvorum.predictions import Predictions
+from kvorum.run.manifest import content_digest
 from kvorum.uncertainty import separation, summarize
 
 # Counts up whenever the numbers that are kept change in kind.
@@ -52,7 +52,7 @@ def derive(file: Path, inside: Path | None, digest: str) -> Derived:
     content = json.loads(json.dumps({"format": FORMAT, "predictions_sha256": digest, **derived}))
     try:
         with atomic(kept) as temporary:
-            temporary.write_text(json.dumps(content | {"sha256": _digest(content)}), encoding="utf-8")
+            temporary.write_text(json.dumps(content | {"sha256": content_digest(content)}), encoding="utf-8")
     except OSError as error:
         # A run on a read-only disk can still be read.
         log.warning("%s could not be kept and will be computed again: %s", kept, error)
@@ -67,7 +67,7 @@ def _kept(file: Path, digest: str) -> Derived | None:
         found = json.loads(read_bounded(file, LARGEST))
         if found["format"] != FORMAT or found["predictions_sha256"] != digest:
             return None
-        if found.pop("sha256") != _digest(found):
+        if found.pop("sha256") != content_digest(found):
             raise ValueError("its checksum is another")
         return _derived(found)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
@@ -126,7 +126,3 @@ def _derived(content: dict[str, Any]) -> Derived:
         facts=content["facts"],
         questions_sha256=content["questions_sha256"],
     )
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

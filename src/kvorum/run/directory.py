@@ -130,7 +130,7 @@ class Run:
     def keep(self, *files: Path, drop: Iterable[Path] = ()) -> None:
         """Count whole files in, and others out: one step, after which those others are removed."""
         dropped = [file for file in drop if self.holds(file)]
-        manifest = Manifest(self.path, dict(self.manifest.files), identity(self.config, self.facts), self._history())
+        manifest = Manifest(self.path, dict(self.manifest.files), identity(self.config, self.facts), self.history())
         manifest.files |= {self.name_of(file): Seal.of(file) for file in files}
         for file in dropped:
             del manifest.files[self.name_of(file)]
@@ -147,7 +147,8 @@ class Run:
             manifest.files.pop(one.file, None)
         manifest.write()
 
-    def _history(self) -> dict[str, Any]:
+    def history(self) -> dict[str, Any]:
+        """The facts that cannot be found again."""
         return {name: self.facts[name] for name in HISTORY if name in self.facts}
 
     def damage(self, *, most: int | None = None) -> list[Damage]:

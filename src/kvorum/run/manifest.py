@@ -89,7 +89,7 @@ class Manifest:
             content = json.loads(text)
             if content["format"] != FORMAT:
                 raise OtherFormat(f"{file}: is '{str(content['format'])[:60]}', and this kvorum knows '{FORMAT}'")
-            if content.pop("sha256") != _digest(content):
+            if content.pop("sha256") != content_digest(content):
                 raise KvorumError("its own checksum is another")
             seals = {name: Seal(seal["bytes"], str(seal["sha256"])) for name, seal in content["files"].items()}
             for name, seal in seals.items():
@@ -114,7 +114,9 @@ class Manifest:
             "files": {name: dataclasses.asdict(self.files[name]) for name in sorted(self.files)},
         }
         with atomic(self.folder / NAME) as temporary:
-            temporary.write_text(json.dumps(content | {"sha256": _digest(content)}, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(
+                json.dumps(content | {"sha256": content_digest(content)}, indent=1) + "\n", encoding="utf-8"
+            )
 
     def damage(self, names: Iterable[str] | None = None, *, most: int | None = None) -> list[Damage]:
         """Which of the files, or of those named, are missing or changed.
@@ -148,5 +150,6 @@ class Manifest:
         return None
 
 
-def _digest(content: dict[str, Any]) -> str:
+def content_digest(content: dict[str, Any]) -> str:
+    """The SHA-256 of what a JSON file of ours holds, its own checksum apart."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -11,7 +11,7 @@ from kvorum.bounded import refuse_links
 from kvorum.errors import KvorumError
 from kvorum.files import atomic
 from kvorum.predictions import Predictions
-from kvorum.run.directory import CONFIG, HISTORY, LOG, Run
+from kvorum.run.directory import CONFIG, LOG, Run
 from kvorum.run.drift import identity
 from kvorum.run.manifest import NAME, DamagedManifest, Manifest, Seal
 from kvorum.run.points import Point
@@ -42,7 +42,7 @@ def relist(path: Path) -> None:
         else:
             log.warning("%s is left out: %s", file, why)
     made = Manifest(path, {run.name_of(file): Seal.of(file) for file in found}, identity(run.config, run.facts))
-    made.history = {name: run.facts[name] for name in HISTORY if name in run.facts}
+    made.history = run.history()
     made.write()
     if _cut(path / LOG, max(run.points, default=Point(0))):
         found.append(path / LOG)

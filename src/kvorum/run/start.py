@@ -11,7 +11,7 @@ from kvorum.errors import KvorumError
 from kvorum.facts import RunFacts, check_facts
 from kvorum.files import TEMPORARY, remove
 from kvorum.run import manifest as listed
-from kvorum.run.directory import CONFIG, HISTORY, Run, describe, lost
+from kvorum.run.directory import CONFIG, Run, describe, lost
 from kvorum.run.drift import differing_facts, differing_settings, differing_versions, identity
 from kvorum.run.lock import HOLDER, LOCK
 from kvorum.run.manifest import Damage, Manifest
@@ -88,7 +88,7 @@ def _take_up(run: Run, there: Run, *, allow_drift: bool) -> bool:
             "goes on all the same, and records it"
         )
     rounding = differing_versions(there.facts, run.facts)
-    run.facts |= {key: there.facts[key] for key in HISTORY if key in there.facts}
+    run.facts |= there.history()
     if differs or rounding:
         after = str(there.points[-1]) if there.points else "the start"
         log.warning("%s goes on after %s although: %s", run.path, after, "; ".join([*differs, *rounding]))
