@@ -17,6 +17,7 @@ from kvorum.errors import KvorumError
 
 if TYPE_CHECKING:
     from kvorum.config import FitConfig
+    from kvorum.decisions import Calibration, calibrate
     from kvorum.posterior.fit import fit
     from kvorum.posterior.posterior import Posterior, load
     from kvorum.predictions import Predictions
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from kvorum.tasks import Question, Task, load_task, task_names
 
 __all__ = [
+    "Calibration",
     "FitConfig",
     "KvorumError",
     "Posterior",
@@ -31,6 +33,7 @@ __all__ = [
     "Question",
     "Run",
     "Task",
+    "calibrate",
     "fit",
     "load",
     "load_task",
@@ -38,12 +41,14 @@ __all__ = [
 ]
 
 _WHERE = {
+    "Calibration": "decisions",
     "FitConfig": "config",
     "Posterior": "posterior.posterior",
     "Predictions": "predictions",
     "Question": "tasks",
     "Run": "run",
     "Task": "tasks",
+    "calibrate": "decisions",
     "fit": "posterior.fit",
     "load": "posterior.posterior",
     "load_task": "tasks",

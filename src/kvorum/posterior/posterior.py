@@ -241,7 +241,7 @@ def from_run(
     """The posterior of a run whose base model and stack are loaded already."""
     config = run.config
     if fitted_on is None:
-        fitted_on = _questions_fitted(run)
+        fitted_on = questions_fitted(run)
     return Posterior(
         base=base,
         stack=stack,
@@ -267,7 +267,8 @@ def prediction_facts(facts: dict[str, Any], epoch: int | None) -> dict[str, Any]
     return {name: facts.get(name) for name in names} | {"fitted_on": facts.get("task"), "epoch": epoch}
 
 
-def _questions_fitted(run: Run) -> frozenset[tuple[str, tuple[str, ...]]]:
+def questions_fitted(run: Run) -> frozenset[tuple[str, tuple[str, ...]]]:
+    """Question and choices of what a run was fitted on; none, with a warning, where that cannot be read again."""
     config = run.config
     try:
         task = load_task(config.task, data_root=config.data_root, skip_bad_rows=config.skip_bad_rows)

@@ -5,7 +5,7 @@ import itertools
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Run:
     epochs/003/optimizer.safetensors for the newest epoch only
     epochs/004/step-00120/           both, in the midst of an epoch: after 120 steps of epoch 4
     epochs/003/predictions/TASK.parquet, and beside it TASK.numbers.json, derived from it
+    epochs/003/calibration.json      rules of decision from held-out questions
     log.jsonl                        a line a step
     report/index.html
     ```
@@ -317,19 +318,26 @@ class Run:
 
     def save_predictions(self, epoch: int, task: str, predictions: Predictions) -> None:
         """Write the predictions on a task at an epoch, and the numbers that follow from them."""
-        file = self.predictions_file(epoch, task)
+        self.put(self.predictions_file(epoch, task), predictions.save)
+        self.numbers(epoch, task)
+
+    def put(self, file: Path, write: Callable[[Path], None]) -> None:
+        """Write a file that counts, in place of the one that is there; `write` writes to the path that it is given."""
         make_folder(file.parent)
         # What is there counts until all of the new file is on the disk.
         beside = file.with_name(f".{secrets.token_hex(6)}.tmp")
         try:
-            predictions.save(beside)
+            write(beside)
             if self.holds(file):
                 self.forget([Damage(self.name_of(file), "")])
             replace(beside, file)
         finally:
             beside.unlink(missing_ok=True)
         self.keep(file)
-        self.numbers(epoch, task)
+
+    def calibration_file(self, epoch: int) -> Path:
+        """The rules of decision from held-out questions, for an epoch's answers."""
+        return self.epoch_folder(epoch) / "calibration.json"
 
     def numbers(self, epoch: int, task: str) -> dict[str, Any]:
         """Every number of a task at an epoch: `uncertainty.summarize` of its predictions."""

@@ -19,6 +19,7 @@ FORMAT = "kvorum manifest 1"
 LISTED = re.compile(
     r"config\.yaml|log\.jsonl"
     r"|epochs/[0-9]{3,6}/(step-[0-9]{5,9}/)?(adapters|optimizer)\.safetensors"
+    r"|epochs/[0-9]{3,6}/calibration\.json"
     r"|epochs/[0-9]{3,6}/predictions/[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+\.parquet"
 )
 LARGEST = 64 * 2**20

@@ -1,0 +1,121 @@
+"""Commands that act on doubt: calibrate, serve."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tyro
+
+from kvorum.cli.terminal_io import err, load_posterior, open_run, out, print_json
+from kvorum.decisions.calibrate import calibrate as calibrated
+from kvorum.decisions.calibrate import check_asked
+from kvorum.decisions.kept import keep_calibration
+from kvorum.errors import KvorumError
+from kvorum.predictions import Predictions
+from kvorum.run import Run, locked
+from kvorum.terminal_decisions import calibration_lines
+from kvorum.uncertainty.doubt import Doubt
+
+if TYPE_CHECKING:
+    from kvorum.tasks import Task
+
+
+def calibrate(
+    run: tyro.conf.Positional[Path],
+    /,
+    task: str,
+    target_risk: float | None = None,
+    coverage: float | None = None,
+    score: Doubt = "one_minus_top",
+    confidence: float = 0.95,
+    alpha: float = 0.1,
+    temperature: bool = False,
+    epoch: str = "last",
+    data_root: str | None = None,
+    trust_remote_code: bool = False,
+    json: bool = False,
+) -> None:
+    """Find on held-out questions when to answer and when to abstain, and keep it in the run with its guarantee.
+
+    Args:
+        run: The run directory.
+        task: Questions that the members were not fitted on, as near to those to come as can be had; scored if needed.
+        target_risk: Answer as much as keeps the share of wrong answers at or below this, such as 0.1.
+        coverage: Answer this share of the questions, such as 0.8.
+        score: By which doubt to abstain.
+        confidence: With which the guarantee holds.
+        alpha: What share of conformal answer sets may miss the right answer.
+        temperature: Fit a temperature to the ensemble's mean first.
+        epoch: Which epoch's answers: last, or a number.
+        data_root: A local mirror of the question sets; default: the one of the run.
+        trust_remote_code: Run Python code that comes with the base model.
+        json: Print JSON.
+    """
+    from kvorum.tasks import load_task
+
+    check_asked(target_risk, coverage, confidence, alpha)
+    opened = open_run(run)
+    (number,) = opened.resolve_epochs(epoch)[-1:]
+    root = data_root or opened.config.data_root
+    asked = (
+        task
+        if task in opened.tasks(number)
+        else load_task(task, data_root=root, skip_bad_rows=opened.config.skip_bad_rows)
+    )
+    with locked(opened.path):
+        predictions = _answers(opened, number, asked, trust_remote_code=trust_remote_code)
+        found = calibrated(
+            _held_out(opened, predictions),
+            target_risk=target_risk,
+            coverage=coverage,
+            score=score,
+            confidence=confidence,
+            alpha=alpha,
+            temperature=temperature,
+        )
+        found = dataclasses.replace(found, left_out=len(predictions) - found.questions)
+        found = keep_calibration(opened, number, found)
+    if json:
+        print_json({"run": str(run), "epoch": number, "calibration": found.as_dict()})
+    else:
+        for line in calibration_lines(found):
+            out.print(line)
+        out.print(f"kept in {opened.calibration_file(number)}; next: kvorum serve {run}", highlight=False, markup=False)
+
+
+def _answers(run: Run, epoch: int, task: "Task | str", *, trust_remote_code: bool) -> Predictions:
+    """The run's predictions on a task, scored now where they are not there."""
+    if isinstance(task, str):
+        return run.predictions(epoch, task)
+    from kvorum.posterior.evaluate import evaluate_epochs
+    from kvorum.posterior.job import digests_of_tests
+    from kvorum.posterior.progress import Bars
+
+    if run.scored(epoch, task.name) and run.questions_digest(epoch, task.name) == digests_of_tests([task])[task.name]:
+        return run.predictions(epoch, task.name)
+    posterior = load_posterior(run, epoch, trust_remote_code=trust_remote_code)
+    evaluate_epochs(run, posterior, [task], [epoch], progress=Bars(err))
+    return run.predictions(epoch, task.name)
+
+
+def _held_out(run: Run, predictions: Predictions) -> Predictions:
+    """Without the questions that the members were fitted on."""
+    if not predictions.facts.get("trained_on_questions"):
+        return predictions
+    from kvorum.posterior.posterior import questions_fitted
+
+    fitted = questions_fitted(run)
+    fresh = np.array(
+        [place not in fitted for place in zip(predictions.questions, predictions.choices, strict=True)], dtype=bool
+    )
+    if not fresh.any():
+        raise KvorumError(
+            f"all {len(predictions)} questions of {predictions.facts.get('task')} are among those that the members "
+            "were fitted on; calibrate on others"
+        )
+    if fresh.all():
+        return predictions  # which cannot be told apart; `calibrate` refuses them
+    err.print(f"{int((~fresh).sum())} of {len(fresh)} questions were fitted on, and are left out", highlight=False)
+    kept = predictions.select(examples=fresh)
+    return dataclasses.replace(kept, facts=kept.facts | {"trained_on": False, "trained_on_questions": 0})

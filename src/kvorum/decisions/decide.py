@@ -1,0 +1,92 @@
+"""What the rules say of new questions: answer or not, which candidates together, and why."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from kvorum.decisions.calibration import Calibration
+from kvorum.predictions import Predictions
+from kvorum.uncertainty.conformal import METHODS, ConformalMethod, conformal_sets
+from kvorum.uncertainty.doubt import doubt
+from kvorum.uncertainty.plane import QUADRANTS, Cuts, quadrant_of
+from kvorum.uncertainty.temperature import at_temperature
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decisions:
+    """Of every question whether it is answered, and what stands beside the answer."""
+
+    answered: Bool[np.ndarray, "example"]
+    doubt: Float64[np.ndarray, "example"]
+    """The score that decides; higher = more uncertain."""
+    predicted: Int64[np.ndarray, "example"]
+    """The answer, also of those that are withheld."""
+    mean: Float64[np.ndarray, "example candidate"]
+    """The ensemble's probabilities at the calibration's temperature,"""
+    rest: Float64[np.ndarray, "example"]
+    """and its rest."""
+    sets: dict[ConformalMethod, Bool[np.ndarray, "example candidate"]]
+    quadrant: Int64[np.ndarray, "example"]
+    """Place in `uncertainty.plane.QUADRANTS`, cut at the medians of the calibration questions."""
+
+
+def decide(predictions: Predictions, calibration: Calibration) -> Decisions:
+    """Decide on every question. Raises `KvorumError` for answers of another ensemble than the one calibrated."""
+    calibration.check_fits(predictions)
+    mean, rest = at_temperature(predictions.mean, predictions.mean_rest, calibration.temperature)
+    rule = calibration.answer
+    if rule.score == "one_minus_top":
+        score = 1 - mean.max(axis=1)
+    else:
+        score = doubt(rule.score, predictions.probs, predictions.rest)
+    counts = np.array([len(choices) for choices in predictions.choices], dtype=np.int64)
+    cuts = Cuts(entropy=calibration.entropy_cut, mutual_information=calibration.mi_cut)
+    return Decisions(
+        answered=score <= rule.threshold,
+        doubt=score,
+        predicted=predictions.predicted,
+        mean=mean,
+        rest=rest,
+        sets={
+            method: conformal_sets(method, mean, counts, _or_all(calibration.sets[method].threshold))
+            for method in METHODS
+        },
+        quadrant=quadrant_of(predictions.predictive_entropy, predictions.mutual_information, cuts),
+    )
+
+
+def _or_all(threshold: float | None) -> float:
+    return np.inf if threshold is None else threshold
+
+
+SCORE_WORDS = {
+    "one_minus_top": "1 - top probability",
+    "predictive_entropy": "entropy",
+    "expected_entropy": "expected entropy",
+    "mutual_information": "mutual information",
+}
+
+
+def why(decisions: Decisions, calibration: Calibration, example: int) -> str:
+    """In words, why a question is answered or not, and what kind of doubt there is."""
+    rule = calibration.answer
+    score = f"{SCORE_WORDS[rule.score]} {decisions.doubt[example]:.3g}"
+    if rule.asked == "target_risk":
+        promise = f"at most {rule.target:.0%} of the answers given are wrong"
+    else:
+        promise = f"{rule.target:.0%} of the questions are answered"
+    if decisions.answered[example]:
+        verdict = f"Answered: {score} is at most {rule.threshold:.3g}, so that {promise}."
+    else:
+        verdict = f"Abstains: {score} is above {rule.threshold:.3g}, beyond which it is not known that {promise}."
+        if rule.asked == "coverage":
+            verdict = f"Abstains: {score} is above {rule.threshold:.3g}, where it stops so that {promise}."
+    return f"{verdict} {KINDS[QUADRANTS[decisions.quadrant[example]]]}"
+
+
+KINDS = {
+    "confident": "Its members are surer than on most calibration questions, and of the same.",
+    "torn": "Its members are unsure in the same way: the doubt lies in the question, or in what the model never knew.",
+    "disputed": "Its members disagree more than on most calibration questions: fitting taught them different things.",
+}
