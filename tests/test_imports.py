@@ -40,6 +40,7 @@ ALLOWED = {
         "run",
         "decisions",
         "posterior",
+        "predictions",
         "tasks",
         "study",
         "terminal",
@@ -47,6 +48,7 @@ ALLOWED = {
         "terminal_decisions",
         "terminal_safe",
         "terminal_study",
+        "uncertainty",
         "bounded",
     },
 }

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import kvorum
-from kvorum.posterior import objective, posterior
+from kvorum.posterior import objective, scoring
 from kvorum.posterior.memory import within_memory
 
 SETTINGS: dict[str, Any] = {"members": 3, "rank": 2, "epochs": 2, "batch_size": 4, "lr": 1e-2, "dropout": 0.1}
@@ -60,7 +60,7 @@ def test_scoring_goes_on_with_fewer_tokens_too(
 ) -> None:
     fitted = kvorum.fit(tiny_model, question_file, **SETTINGS)
     expected = fitted.predict(question_file)
-    tried = small_memory(monkeypatch, 200, posterior)
+    tried = small_memory(monkeypatch, 200, scoring)
     found = fitted.predict(question_file)
     assert max(tried) > 200 >= tried[-1]
     np.testing.assert_allclose(found.probs, expected.probs, atol=1e-6)

@@ -14,11 +14,12 @@ from kvorum.errors import KvorumError
 from kvorum.posterior.job import Job, digests_of_tests
 from kvorum.posterior.memory import within_memory
 from kvorum.posterior.optimizer import MemberAdamW
-from kvorum.posterior.posterior import Posterior, compile_pays, from_run, prediction_facts
+from kvorum.posterior.posterior import Posterior, from_run, prediction_facts
 from kvorum.posterior.priors import PRIORS
 from kvorum.posterior.progress import Progress
 from kvorum.posterior.saving import difference, load_point, save_point
 from kvorum.posterior.schedule import learning_rate
+from kvorum.posterior.scoring import compile_pays
 from kvorum.posterior.step import take_step
 from kvorum.posterior.stop import Stopped, StopRequest
 from kvorum.predictions import Predictions

@@ -2,29 +2,19 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from kvorum.adapters import AdapterStack
-from kvorum.engine import (
-    BaseModel,
-    Item,
-    Scorable,
-    attached,
-    build_pack,
-    compiled,
-    load_base,
-    plan_packs,
-    score_pack,
-    verify_packed,
-)
+from kvorum.engine import BaseModel, Item, load_base, verify_packed
 from kvorum.engine.score import Normalisation
 from kvorum.errors import KvorumError
-from kvorum.posterior.memory import within_memory
+from kvorum.posterior.scoring import FORWARD_ALONE, Compile, Probabilities, Scorer, compile_pays, scoring
 from kvorum.predictions import Predictions
 from kvorum.run import Run
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, encode, load_task
@@ -32,15 +22,6 @@ from kvorum.tasks.sample import limit as limited
 
 # Tokens in a pass, by kind of device, where none are asked for: what fills the caches, and what memory carries.
 TOKEN_BUDGET = {"cpu": 2304, "cuda": 8192}
-# From so many tokens on compiling pays, even where nothing is cached yet: see docs/performance.md.
-COMPILE_FROM = {"cpu": 50_000, "cuda": 5_000_000}
-# A forward pass alone saves about a third of what both passes save.
-FORWARD_ALONE = 3
-# Where nothing is learned: a GPU has room, since nothing is kept for a backward pass; the logits of more tokens would
-# leave a CPU's caches.
-SCORING_BUDGET = {"cpu": 1536, "cuda": 32_768}
-
-Compile = Literal["auto", "on", "off"]
 
 log = logging.getLogger(__name__)
 
@@ -82,39 +63,11 @@ class Posterior:
         questions = tuple(task.test if isinstance(task, Task) else task)[:limit]
         if not questions:
             raise KvorumError("there are no questions to answer")
-        probs, rest = self._score(encoded[:limit] if encoded is not None else self.encode(questions), progress)
-        members = [self.stack.members[i] for i in self.stack.active]
-        diverged = dict(self.stack.diverged)
-        finite = np.asarray(np.isfinite(probs).all((1, 2)) & np.isfinite(rest).all(1))
-        if not finite.any():
-            raise KvorumError("no member's probabilities are finite, so nothing can answer; fit with a lower --lr")
-        if not finite.all():
-            # Its last step went too far, and no gradient has been taken since that would have shown it.
-            lost = [member for member, fine in zip(members, finite, strict=True) if not fine]
-            diverged |= dict.fromkeys(lost, "its predictions are not finite")
-            log.warning("members %s are left out: their predictions are not finite", lost)
-            probs, rest = probs[finite], rest[finite]
+        encoded = encoded[:limit] if encoded is not None else self.encode(questions)
+        with self.scoring(encoded, tokens=sum(Item(0, question).tokens() for question in encoded)) as scorer:
+            scores = scorer(encoded, progress)
         source = {"task": task.name, "split": task.test_split, "source": task.source} if isinstance(task, Task) else {}
-        seen = sum((q.question, q.choices) in self.fitted_on for q in questions)
-        return Predictions(
-            probs=probs,
-            rest=rest,
-            answers=np.array([-1 if q.answer is None else q.answer for q in questions], dtype=np.int64),
-            ids=tuple(q.id for q in questions),
-            subjects=tuple(q.subject for q in questions),
-            questions=tuple(q.question for q in questions),
-            choices=tuple(q.choices for q in questions),
-            facts=self.facts
-            | source
-            | {
-                "members": [member for member in members if member not in diverged],
-                "diverged": {str(member): why for member, why in diverged.items()},
-                "answer_format": self.prompt.answer_format,
-                "normalisation": self.normalisation,
-                "trained_on": seen > 0,
-                "trained_on_questions": seen,
-            },
-        )
+        return self.predictions(questions, scores, source)
 
     def encode(self, questions: Sequence[Question]) -> list[EncodedQuestion]:
         """The tokens of questions as this posterior puts them."""
@@ -126,74 +79,69 @@ class Posterior:
             [Question(id="asked", question=question, choices=tuple(choices), answer=None, subject=subject)]
         )
 
-    @torch.no_grad()
-    def _score(
-        self, encoded: Sequence[EncodedQuestion], progress: Callable[[int, int], None] | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        active = self.stack.active
-        if not active:
-            raise KvorumError("every member diverged, so nothing can answer; fit again with a lower --lr")
-        # Before any fitting all members are the base model: one answer stands for all.
-        members = active[:1] if self.stack.untouched else active
-        width = max(len(q.candidates) for q in encoded)
-        probs = np.zeros((len(members), len(encoded), width))
-        rest = np.zeros((len(members), len(encoded)))
-        each = [Item(0, question).tokens() for question in encoded]
+    @contextmanager
+    def scoring(self, trial: Sequence[EncodedQuestion], *, tokens: int | None = None) -> Iterator[Scorer]:
+        """What scores questions inside the block: the model has its adapters on, and is compiled if that pays.
 
-        def attempt(budget: int) -> None:
-            done = 0
-            for rows, some in _passes(encoded, len(members), budget):
-                scores = score_pack(
-                    attachment,
-                    build_pack([Item(members[i], encoded[row]) for i in some for row in rows]),
-                    answer_format=self.prompt.answer_format,
-                    normalisation=self.normalisation,
-                )
-                here, shape = slice(some.start, some.stop), (len(some), len(rows))
-                p = scores.log_probs.double().exp().cpu().numpy().reshape(*shape, -1)
-                probs[here, rows, : p.shape[-1]] = p
-                rest[here, rows] = scores.rest.double().cpu().numpy().reshape(shape)
-                if some.stop == len(members):
-                    done += len(rows)
-                    if progress:
-                        progress(done, len(encoded))
+        `trial`: questions to try it on. `tokens`: how many of each member will go through it; None for no end of them.
+        """
+        members = 1 if self.stack.untouched else len(self.stack.active)
+        pays = tokens is None or compile_pays(self.compile, self.base.device, members * tokens // FORWARD_ALONE)
+        with scoring(
+            self.base,
+            self.stack,
+            answer_format=self.prompt.answer_format,
+            normalisation=self.normalisation,
+            token_budget=self.token_budget,
+            trial=trial,
+            compile=pays and self.compile != "off",
+        ) as scorer:
+            yield scorer
 
-        with (
-            attached(self.base.model, self.stack.to(self.base.device)) as attachment,
-            compiled(
-                attachment,
-                [Item(members[0], question) for question in encoded[:2]],
-                self.prompt.answer_format,
-                wanted=compile_pays(self.compile, self.base.device, len(members) * sum(each) // FORWARD_ALONE),
-            ),
-        ):
-            budget = self.token_budget or SCORING_BUDGET.get(self.base.device.type, SCORING_BUDGET["cpu"])
-            within_memory(attempt, budget, longest=max(each))
-        copies = len(active) // len(members)
-        return np.repeat(probs, copies, axis=0), np.repeat(rest, copies, axis=0)
+    def predictions(
+        self, questions: Sequence[Question], scores: Probabilities, source: Mapping[str, Any] | None = None
+    ) -> Predictions:
+        """The predictions that a scorer's probabilities make; members whose probabilities are not finite are left out.
 
-
-def _passes(encoded: Sequence[Scorable], members: int, budget: int) -> Iterator[tuple[list[int], range]]:
-    """Which questions and which of the members go through the model together: all members, where they fit.
-
-    Questions of alike lengths go together, so that attention pads little; equal ones by index, to be repeatable.
-    """
-    order = sorted(range(len(encoded)), key=lambda i: (Item(0, encoded[i]).tokens(), i))
-    each = [Item(0, encoded[i]) for i in order]
-    for run in plan_packs(each, max(1, budget // members)):
-        at_once = max(1, budget // sum(each[i].tokens() for i in run))
-        for first in range(0, members, at_once):
-            yield [order[i] for i in run], range(first, min(first + at_once, members))
+        `source`: facts of the task. Raises `KvorumError` where no member's are finite.
+        """
+        probs, rest = scores
+        members = [self.stack.members[i] for i in self.stack.active]
+        diverged = dict(self.stack.diverged)
+        finite = np.asarray(np.isfinite(probs).all((1, 2)) & np.isfinite(rest).all(1))
+        if not finite.any():
+            raise KvorumError("no member's probabilities are finite, so nothing can answer; fit with a lower --lr")
+        if not finite.all():
+            # Its last step went too far, and no gradient has been taken since that would have shown it.
+            lost = [member for member, fine in zip(members, finite, strict=True) if not fine]
+            diverged |= dict.fromkeys(lost, "its predictions are not finite")
+            log.warning("members %s are left out: their predictions are not finite", lost)
+            probs, rest = probs[finite], rest[finite]
+        seen = sum((q.question, q.choices) in self.fitted_on for q in questions)
+        return Predictions(
+            probs=probs,
+            rest=rest,
+            answers=np.array([-1 if q.answer is None else q.answer for q in questions], dtype=np.int64),
+            ids=tuple(q.id for q in questions),
+            subjects=tuple(q.subject for q in questions),
+            questions=tuple(q.question for q in questions),
+            choices=tuple(q.choices for q in questions),
+            facts=self.facts
+            | dict(source or {})
+            | {
+                "members": [member for member in members if member not in diverged],
+                "diverged": {str(member): why for member, why in diverged.items()},
+                "answer_format": self.prompt.answer_format,
+                "normalisation": self.normalisation,
+                "trained_on": seen > 0,
+                "trained_on_questions": seen,
+            },
+        )
 
 
 def token_budget(device: torch.device, asked: int | None) -> int:
     """How many tokens go into a pass that keeps what a backward pass needs."""
     return asked or TOKEN_BUDGET.get(device.type, TOKEN_BUDGET["cpu"])
-
-
-def compile_pays(asked: Compile, device: torch.device, tokens: int) -> bool:
-    """Whether to run the layers compiled, where so many tokens are yet to go forward and backward through them."""
-    return asked == "on" or (asked == "auto" and tokens >= COMPILE_FROM.get(device.type, COMPILE_FROM["cpu"]))
 
 
 def load(
