@@ -46,4 +46,3 @@ def test_each_score_of_doubt_is_measured_with_intervals_around_it() -> None:
         assert auroc["low"] <= auroc["value"] <= auroc["high"]
         assert aupr["low"] <= aupr["high"]
         assert rate["low"] <= rate["high"]
-    assert found["mutual_information"]["auroc"]["low"] < found["mutual_information"]["auroc"]["high"]

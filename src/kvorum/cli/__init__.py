@@ -8,7 +8,7 @@ import tyro
 from rich.markup import escape
 
 from kvorum.cli.computing import check, demo, evaluate, fit_with, study
-from kvorum.cli.deciding import calibrate
+from kvorum.cli.deciding import calibrate, serve
 from kvorum.cli.reading import ask, compare, questions, report, show
 from kvorum.cli.terminal_io import OPTIONS, err, out
 from kvorum.errors import KvorumError
@@ -24,7 +24,7 @@ DESCRIPTION = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends with one line and exit status 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_ToConsole()])
-    for noisy in ("httpx", "transformers", "datasets", "filelock"):
+    for noisy in ("httpx", "transformers", "datasets", "filelock", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -61,7 +61,7 @@ def fit() -> None:
 
 
 app = tyro.extras.SubcommandApp()
-for command in (fit, evaluate, show, report, questions, compare, study, check, calibrate, ask, demo):
+for command in (fit, evaluate, show, report, questions, compare, study, check, calibrate, ask, serve, demo):
     app.command(command)
 
 

@@ -1,8 +1,9 @@
 """Commands that act on doubt: calibrate, serve."""
 
 import dataclasses
+import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import tyro
@@ -10,10 +11,11 @@ import tyro
 from kvorum.cli.terminal_io import err, load_posterior, open_run, out, print_json
 from kvorum.decisions.calibrate import calibrate as calibrated
 from kvorum.decisions.calibrate import check_asked
-from kvorum.decisions.kept import keep_calibration
+from kvorum.decisions.kept import keep_calibration, kept_calibration
 from kvorum.errors import KvorumError
 from kvorum.predictions import Predictions
 from kvorum.run import Run, locked
+from kvorum.serve.options import ServeOptions
 from kvorum.terminal_decisions import calibration_lines
 from kvorum.uncertainty.doubt import Doubt
 
@@ -119,3 +121,48 @@ def _held_out(run: Run, predictions: Predictions) -> Predictions:
     err.print(f"{int((~fresh).sum())} of {len(fresh)} questions were fitted on, and are left out", highlight=False)
     kept = predictions.select(examples=fresh)
     return dataclasses.replace(kept, facts=kept.facts | {"trained_on": False, "trained_on_questions": 0})
+
+
+Served = Annotated[ServeOptions, tyro.conf.arg(name="")]
+
+
+def serve(
+    run: tyro.conf.Positional[Path],
+    /,
+    listening: Served = ServeOptions(),  # noqa: B008 - frozen
+    epoch: str = "last",
+    device: str = "auto",
+    compile: Literal["auto", "on", "off"] | None = None,
+    trust_remote_code: bool = False,
+) -> None:
+    """Answer over HTTP: POST /v1/answers, and a page to try it at /.
+
+    Args:
+        run: The run directory.
+        listening: How it listens and what it takes.
+        epoch: Which epoch's adapters answer: last, or a number.
+        device: cpu, cuda, cuda:1, ...; auto: that of the run.
+        compile: Whether the model's layers are compiled before it listens; default: the run's setting.
+        trust_remote_code: Run Python code that comes with the base model.
+    """
+    if importlib.util.find_spec("fastapi") is None or importlib.util.find_spec("uvicorn") is None:
+        raise KvorumError("serving needs packages that are not installed: pip install 'kvorum[serve]'")
+    listening.accepted()  # a mistake in it does not wait for the model
+    opened = open_run(run)
+    (number,) = opened.resolve_epochs(epoch)[-1:]
+    calibration = kept_calibration(opened, number)
+    if calibration is None:
+        err.print(
+            f"note: not calibrated, so it always answers; kvorum calibrate {run} --task T --target-risk 0.1 changes "
+            "that",
+            highlight=False,
+            markup=False,
+        )
+    posterior = load_posterior(opened, number, device=device, trust_remote_code=trust_remote_code)
+    if compile is not None:
+        posterior = dataclasses.replace(posterior, compile=compile)
+    from kvorum.serve.served import Served as Serving
+    from kvorum.serve.server import serve as listen
+
+    served = Serving(posterior=posterior, calibration=calibration, run=opened, epoch=number)
+    listen(served, listening, told=lambda address: out.print(f"answering at {address}", highlight=False, markup=False))

@@ -49,13 +49,13 @@ def open_run(path: Path) -> Run:
     return run
 
 
-def load_posterior(run: Run, epoch: int | str, *, trust_remote_code: bool = False) -> "Posterior":
+def load_posterior(run: Run, epoch: int | str, *, device: str = "auto", trust_remote_code: bool = False) -> "Posterior":
     """The posterior of a run after an epoch."""
     with err.status("loading"):
         from kvorum.posterior.posterior import load
 
         quiet()
-        return load(run, epoch, trust_remote_code=trust_remote_code)
+        return load(run, epoch, device=device, trust_remote_code=trust_remote_code)
 
 
 def print_json(value: Any) -> None:

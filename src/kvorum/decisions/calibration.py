@@ -111,7 +111,8 @@ class Calibration:
             content = json.loads(read_bounded(Path(path), LARGEST))
             if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
                 raise KvorumError(f"{path}: is no calibration that this kvorum wrote")
-            return TypeAdapter(cls).validate_python(content)
+            # As JSON: from Python values strict checks take no dictionary for a dataclass.
+            return TypeAdapter(cls).validate_json(json.dumps(content))
         except FileNotFoundError:
             raise KvorumError(f"{path}: there is no such file") from None
         except ValidationError as error:

@@ -1,0 +1,1 @@
+"""Answering over HTTP: one posterior, many clients, and a page to try it."""

@@ -1,0 +1,231 @@
+"""The application: routes, their limits, and what each can reply."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Annotated, Any
+
+from fastapi import FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from kvorum.errors import KvorumError
+from kvorum.serve.batcher import Batcher, QueueFull
+from kvorum.serve.guard import Guard
+from kvorum.serve.metrics import Metrics
+from kvorum.serve.options import ServeOptions
+from kvorum.serve.page import CONTENT_SECURITY, page
+from kvorum.serve.schema import (
+    Answers,
+    Described,
+    Error,
+    ErrorBody,
+    Examples,
+    Health,
+    Plane,
+    request_model,
+)
+from kvorum.serve.served import Served, WrongQuestion
+from kvorum.tasks import Question
+
+log = logging.getLogger(__name__)
+
+DESCRIPTION = (
+    "Answers of an ensemble of LoRA adapters on one base model, with how sure each is and why. Entropies are in nats."
+)
+WORDS = {
+    400: ("malformed", "The body is no JSON"),
+    401: ("unauthorized", "A token is missing or wrong"),
+    403: ("host", "The request names another host than this server"),
+    404: ("not_found", "There is no such thing"),
+    405: ("method", "This path has another method"),
+    408: ("timeout", "The body did not arrive in time"),
+    413: ("too_large", "The body is too long"),
+    422: ("invalid", "A field is wrong; it is named"),
+    429: ("busy", "Too many questions wait"),
+    500: ("internal", "The server has failed"),
+    503: ("stopping", "The server is stopping"),
+    504: ("timeout", "The answer took too long"),
+}
+Call = Callable[[Request], Awaitable[Response]]
+
+
+def build_app(served: Served, options: ServeOptions, tokens: tuple[str, ...] = ()) -> FastAPI:
+    """The application around a posterior: its start sets up the model, its stop finishes what was taken."""
+    metrics = Metrics(lambda: float(batcher.waiting))
+    batcher = Batcher(served.posterior, most=options.queue, told=metrics.passed)
+    # Tokenising is the one work of a request that takes long enough to keep others waiting.
+    preparing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kvorum-prepare")
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(batcher.start, served.trial())
+        yield
+        await asyncio.to_thread(batcher.stop)
+        preparing.shutdown()
+
+    app = FastAPI(
+        title="kvorum",
+        version=version("kvorum"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # its scripts would come from elsewhere
+        redoc_url=None,
+    )
+    guarded = [401] if tokens else [403] if not options.open else []
+
+    @app.post(
+        "/v1/answers", responses=_replies(400, *guarded, 408, 413, 422, 429, 500, 503, 504), summary="Ask questions"
+    )
+    async def answers(asked: request_model(options)) -> Answers:  # pyright: ignore[reportInvalidTypeForm]
+        """Answers or abstentions, in the order of the questions, with what is known of the doubt in each."""
+        questions = [
+            Question(id=one.id, question=one.question, choices=tuple(one.choices), subject=one.subject)
+            for one in asked.questions
+        ]
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(options.time_limit):
+                encoded = await loop.run_in_executor(preparing, served.prepare, questions, options)
+                # Given up at the time limit, it is cancelled, and what still waits of it is passed over.
+                predictions = await asyncio.wrap_future(batcher.submit(questions, encoded))
+        except TimeoutError:
+            raise HTTPException(504, f"no answer within {options.time_limit:g} s") from None
+        found = served.answers(predictions)
+        for one in found:
+            metrics.questions.labels("abstained" if one.answer is None else "answered").inc()
+        return Answers(answers=found)
+
+    @app.get("/v1/posterior", responses=_replies(*guarded, 500), summary="What runs here")
+    async def posterior() -> Described:
+        """The model, its members, how they were calibrated, and what this server takes."""
+        return await asyncio.to_thread(served.described, options)
+
+    @app.get("/v1/tasks/{task}/questions", responses=_replies(*guarded, 404, 422, 500), summary="Questions to pick")
+    async def questions(
+        task: Annotated[str, Path(max_length=300, examples=list(served.tasks[:1]))],
+        offset: Annotated[int, Query(ge=0, lt=10**9)] = 0,
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    ) -> Examples:
+        """Questions of a task that the run has scored, in its order."""
+        return await asyncio.to_thread(served.examples, task, offset, limit)
+
+    @app.get("/v1/plane", responses=_replies(*guarded, 404, 500), summary="Entropy and mutual information")
+    async def plane() -> Plane:
+        """Where the calibration questions stand, so that an answer can be placed among them."""
+        found = await asyncio.to_thread(served.plane)
+        if found is None:
+            raise HTTPException(404, "the run has scored no task at this epoch")
+        return found
+
+    @app.get("/health", responses=_replies(*([403] if guarded == [403] else []), 500), summary="Whether it answers")
+    async def health() -> Health:
+        """ok, once questions can be asked."""
+        return Health(status="ok")
+
+    @app.get(
+        "/metrics",
+        responses={200: {"content": {"text/plain": {}}}, **_replies(*guarded, 500)},
+        response_class=Response,
+        summary="For Prometheus",
+    )
+    async def counted() -> Response:
+        """Requests, questions, passes and the process, counted."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def root() -> HTMLResponse:
+        return HTMLResponse(page(), headers={"content-security-policy": CONTENT_SECURITY, "cache-control": "no-cache"})
+
+    _tell_errors(app)
+    _count(app, metrics)
+    app.add_middleware(Guard, options=options, tokens=tokens)  # pyright: ignore[reportArgumentType]
+    _describe_tokens(app, bool(tokens))
+    return app
+
+
+def _replies(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors that a route can reply with, for OpenAPI."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for status in statuses:
+        code, words = WORDS[status]
+        example = {"error": {"code": code, "message": words.lower(), "field": None}}
+        found[status] = {
+            "model": Error,
+            "description": words,
+            "content": {"application/json": {"example": example}},
+        }
+    found.setdefault(422, {"model": Error, "description": WORDS[422][1]})
+    return found
+
+
+def _tell_errors(app: FastAPI) -> None:
+    """Every error in one form, and never a trace."""
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return _error(400, f"the body is no JSON: {first['ctx']['error']}", "body")
+        return _error(422, first["msg"].removeprefix("Value error, "), _field(first["loc"]))
+
+    @app.exception_handler(StarletteHTTPException)
+    async def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
+        return _error(error.status_code, str(error.detail), None, dict(error.headers or {}))
+
+    @app.exception_handler(QueueFull)
+    async def busy(_: Request, error: QueueFull) -> JSONResponse:
+        return _error(429, str(error), None, {"retry-after": str(max(1, round(error.seconds)))})
+
+    @app.exception_handler(KvorumError)
+    async def wrong(request: Request, error: KvorumError) -> JSONResponse:
+        if isinstance(error, WrongQuestion):
+            return _error(422, str(error), error.field)
+        return _error(404 if request.method == "GET" else 503, str(error), None)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return _error(500, "the server has failed; its log says how", None)
+
+
+def _error(status: int, message: str, field: str | None, headers: dict[str, str] | None = None) -> JSONResponse:
+    code = WORDS.get(status, ("error", ""))[0]
+    body = Error(error=ErrorBody(code=code, message=message, field=field))
+    return JSONResponse(body.model_dump(), status, headers)
+
+
+def _field(where: tuple[int | str, ...]) -> str:
+    """`questions[0].choices[2]` of a place in the body; a parameter's name otherwise."""
+    parts = list(where[1:]) if len(where) > 1 else ["body"]
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+
+
+def _count(app: FastAPI, metrics: Metrics) -> None:
+    @app.middleware("http")
+    async def count(request: Request, call_next: Call) -> Response:
+        began = time.monotonic()
+        response = await call_next(request)
+        route = request.scope.get("route")
+        # By the route, since of paths there is no end.
+        path = getattr(route, "path", "other")
+        metrics.requests.labels(request.method if path != "other" else "any", path, str(response.status_code)).inc()
+        metrics.request_seconds.labels(path).observe(time.monotonic() - began)
+        response.headers["x-content-type-options"] = "nosniff"
+        return response
+
+
+def _describe_tokens(app: FastAPI, wanted: bool) -> None:
+    """Say in the OpenAPI that a token is wanted."""
+    if not wanted:
+        return
+    schema = app.openapi()
+    schema.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    for path, methods in schema["paths"].items():
+        for operation in methods.values():
+            operation["security"] = [] if path == "/health" else [{"token": []}]

@@ -1,0 +1,190 @@
+"""The questions of all clients through one model: whatever waits goes in together, as much as a pass takes."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float64
+
+from kvorum.errors import KvorumError
+from kvorum.posterior.posterior import Posterior
+from kvorum.posterior.scoring import Scorer
+from kvorum.predictions import Predictions
+from kvorum.tasks import EncodedQuestion, Question
+
+log = logging.getLogger(__name__)
+
+
+class QueueFull(KvorumError):
+    """So many questions wait that these are not taken."""
+
+    def __init__(self, waiting: int, seconds: float) -> None:
+        super().__init__(f"{waiting} questions wait already; ask again in about {max(1, round(seconds))} s")
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A pass through the model, for whom counts."""
+
+    questions: int
+    tokens: int
+    """Of all members together."""
+    seconds: float
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """The questions of one request, until all of them are scored."""
+
+    questions: Sequence[Question]
+    result: "Future[Predictions]" = field(default_factory=Future)
+    probs: dict[int, Float64[np.ndarray, "member candidate"]] = field(default_factory=dict)
+    rest: dict[int, Float64[np.ndarray, " member"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One question of a ticket."""
+
+    ticket: Ticket
+    place: int
+    encoded: EncodedQuestion
+    tokens: int
+
+
+class Batcher:
+    """Scores questions in a thread of its own, first come first served, by the token budget of a pass."""
+
+    def __init__(self, posterior: Posterior, *, most: int, told: Callable[[Pass], None] = lambda _: None) -> None:
+        self.posterior = posterior
+        self.most = most
+        """Questions that may wait."""
+        self.told = told
+        self._waiting: deque[Waiting] = deque()
+        self._tokens = 0
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._rate = 1000.0
+        """Tokens a second, lately."""
+        self._ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="kvorum-batcher", daemon=True)
+
+    def start(self, trial: Sequence[EncodedQuestion]) -> None:
+        """Put the adapters on, compile if that is wanted, and try it; returns when questions can come."""
+        self._trial = list(trial)
+        self._thread.start()
+        self._ready.result()
+
+    def stop(self) -> None:
+        """Score what was taken, and end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    @property
+    def waiting(self) -> int:
+        """How many questions wait."""
+        return len(self._waiting)
+
+    def submit(self, questions: Sequence[Question], encoded: Sequence[EncodedQuestion]) -> "Future[Predictions]":
+        """Take the questions of a request; cancelling the future takes them out again.
+
+        Raises `QueueFull` where too many wait, and `KvorumError` after a stop.
+        """
+        ticket = Ticket(questions)
+        ours = [Waiting(ticket, place, one, self._scorer.tokens(one)) for place, one in enumerate(encoded)]
+        with self._changed:
+            if self._stopping:
+                raise KvorumError("the server is stopping")
+            if len(self._waiting) + len(ours) > self.most:
+                raise QueueFull(len(self._waiting), self._tokens / self._rate)
+            self._waiting.extend(ours)
+            self._tokens += sum(one.tokens for one in ours)
+            self._changed.notify()
+        return ticket.result
+
+    def _run(self) -> None:
+        try:
+            with self.posterior.scoring(self._trial) as scorer:
+                self._scorer = scorer
+                self._warm(scorer)
+                self._ready.set_result(None)
+                while batch := self._next(scorer.token_budget):
+                    self._score(scorer, batch)
+        except BaseException as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
+
+    def _warm(self, scorer: Scorer) -> None:
+        """Passes of a few sizes, so that nobody waits for what a first one has to set up."""
+        for count in (1, 2, 5):
+            began = time.monotonic()
+            some = [self._trial[place % len(self._trial)] for place in range(count)]
+            scorer(some)
+            self._rate = sum(map(scorer.tokens, some)) / max(1e-6, time.monotonic() - began)
+
+    def _next(self, budget: int) -> list[Waiting]:
+        """What goes in next: those that wait longest, as many as a pass takes; nothing once all is done."""
+        batch: list[Waiting] = []
+        with self._changed:
+            while not self._waiting and not self._stopping:
+                self._changed.wait()
+            used = 0
+            while self._waiting and (not batch or used + self._waiting[0].tokens <= budget):
+                one = self._waiting.popleft()
+                self._tokens -= one.tokens
+                if not one.ticket.result.cancelled():
+                    batch.append(one)
+                    used += one.tokens
+        if not batch and (self._waiting or not self._stopping):
+            return self._next(budget)
+        return batch
+
+    def _score(self, scorer: Scorer, batch: Sequence[Waiting]) -> None:
+        began = time.monotonic()
+        try:
+            probs, rest = scorer([one.encoded for one in batch])
+        except Exception as error:
+            log.exception("a pass of %d questions failed", len(batch))
+            for one in batch:
+                _settle(one.ticket.result, error)
+            return
+        seconds, tokens = time.monotonic() - began, sum(one.tokens for one in batch)
+        self._rate = 0.7 * self._rate + 0.3 * tokens / max(1e-6, seconds)
+        for row, one in enumerate(batch):
+            ticket = one.ticket
+            ticket.probs[one.place] = probs[:, row, : len(one.encoded.candidates)]
+            ticket.rest[one.place] = rest[:, row]
+            if len(ticket.probs) == len(ticket.questions):
+                _settle(ticket.result, self._predictions(ticket))
+        self.told(Pass(len(batch), tokens, seconds))
+
+    def _predictions(self, ticket: Ticket) -> Predictions | Exception:
+        width = max(part.shape[1] for part in ticket.probs.values())
+        probs = np.zeros((len(ticket.rest[0]), len(ticket.questions), width))
+        for place, part in ticket.probs.items():
+            probs[:, place, : part.shape[1]] = part
+        rest = np.stack([ticket.rest[place] for place in range(len(ticket.questions))], axis=1)
+        try:
+            return self.posterior.predictions(ticket.questions, (probs, rest))
+        except KvorumError as error:
+            return error
+
+
+def _settle(future: "Future[Predictions]", result: Predictions | Exception) -> None:
+    """Hand over a result, unless nobody waits for it any more."""
+    try:
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+    except InvalidStateError:
+        log.debug("a request was given up before its questions were scored")

@@ -1,0 +1,105 @@
+"""What stands before the application: who may ask, under which name, and how much may be sent."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from kvorum.serve.options import ServeOptions
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+PUBLIC = ("/", "/health")
+"""Without a token: the page, which holds nothing of the run, and whether the server lives."""
+LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
+
+
+class Guard:
+    """An ASGI application around another."""
+
+    def __init__(self, app: App, options: ServeOptions, tokens: tuple[str, ...]) -> None:
+        self.app = app
+        self.options = options
+        # By digest, so that neither a token's length nor its place in the file shows in the time taken.
+        self.digests = [hashlib.sha256(token.encode()).digest() for token in tokens]
+        self.names = None if tokens or options.open else {*LOCAL_NAMES, options.host.lower()}
+        """Names that a request may give the server: a page elsewhere can point a name of its own at loopback."""
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Pass on what may pass."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        if self.names is not None and _host(headers.get(b"host", b"")) not in self.names:
+            await _refuse(send, 403, "host", "the request is for another host than this server", "Host")
+        elif self.digests and scope["path"] not in PUBLIC and not self._knows(headers.get(b"authorization", b"")):
+            await _refuse(
+                send,
+                401,
+                "unauthorized",
+                "send one of the server's tokens: Authorization: Bearer TOKEN",
+                "Authorization",
+                [(b"www-authenticate", b"Bearer")],
+            )
+        else:
+            await self._bounded(scope, headers, receive, send)
+
+    def _knows(self, authorization: bytes) -> bool:
+        scheme, _, token = authorization.partition(b" ")
+        digest = hashlib.sha256(token.strip()).digest()
+        matches = [hmac.compare_digest(digest, known) for known in self.digests]
+        return scheme.lower() == b"bearer" and any(matches)
+
+    async def _bounded(
+        self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        most = self.options.max_body
+        declared = headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > most:
+            await _refuse(send, 413, "too_large", f"the body is longer than {most:,} bytes", "body")
+            return
+        parts, size, more = [], 0, True
+        try:
+            async with asyncio.timeout(self.options.time_limit):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    more = message.get("more_body", False)
+                    if size > most:
+                        await _refuse(send, 413, "too_large", f"the body is longer than {most:,} bytes", "body")
+                        return
+        except TimeoutError:
+            await _refuse(send, 408, "timeout", "the body did not arrive in time", "body")
+            return
+        whole: list[Message] = [{"type": "http.request", "body": b"".join(parts), "more_body": False}]
+
+        async def replay() -> Message:
+            return whole.pop() if whole else await receive()
+
+        await self.app(scope, replay, send)
+
+
+def _host(value: bytes) -> str:
+    """The name in a Host header, without the port."""
+    text = value.decode("latin-1").strip().lower()
+    if text.startswith("["):
+        return text.partition("]")[0] + "]"
+    return text.rpartition(":")[0] if ":" in text else text
+
+
+async def _refuse(
+    send: Send, status: int, code: str, message: str, field: str, headers: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    body = json.dumps({"error": {"code": code, "message": message, "field": field}}).encode()
+    own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*own, *(headers or [])]})
+    await send({"type": "http.response.body", "body": body})
