@@ -42,7 +42,7 @@ ALLOWED = {
     "terminal_comparison": {"report"},
     "terminal_decisions": {"decisions", "predictions", "report", "uncertainty"},
     "terminal_safe": {"bounded"},
-    "terminal_study": {"errors", "report", "uncertainty"},
+    "terminal_study": {"errors", "decisions", "report", "uncertainty"},
     "study": {"errors", "config", "run", "report", "posterior", "engine", "tasks"},
     "cli": {
         "errors",

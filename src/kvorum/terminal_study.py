@@ -8,12 +8,15 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from kvorum.decisions.decide import SCORE_WORDS
 from kvorum.errors import KvorumError, nearest
-from kvorum.report.analysis import Analysis, Studied
+from kvorum.report.analysis import AT_MARKS, Analysis, Studied
 from kvorum.report.findings import Finding, Verdict, findings
 from kvorum.report.glance import notices
 from kvorum.report.tables import Cell
 from kvorum.report.words import count
+from kvorum.uncertainty.conformal import METHODS
+from kvorum.uncertainty.detection import MEASURES
 from kvorum.uncertainty.plane import QUADRANTS
 from kvorum.uncertainty.retention import OUTCOMES
 
@@ -38,11 +41,14 @@ def study_dict(analysis: Analysis) -> dict[str, Any]:
         },
         "warnings": notices(analysis),
         "findings": [dataclasses.asdict(finding) for finding in findings(analysis)],
-        "tasks": {task[0].task: {str(one.epoch): _studied_dict(one) for one in task} for task in analysis.tasks},
+        "tasks": {
+            task[0].task: {str(one.epoch): _studied_dict(one, at_mark=one in analysis.marked(task)) for one in task}
+            for task in analysis.tasks
+        },
     }
 
 
-def _studied_dict(one: Studied) -> dict[str, Any]:
+def _studied_dict(one: Studied, *, at_mark: bool) -> dict[str, Any]:
     change = one.change
     return {
         "subensembles": one.subensembles,
@@ -52,6 +58,7 @@ def _studied_dict(one: Studied) -> dict[str, Any]:
         "movement": change.movement if change else None,
         "carried": one.carried,
         "diversity": one.diversity,
+        **{part: getattr(one, part) if at_mark else None for part in AT_MARKS},
     }
 
 
@@ -82,6 +89,11 @@ def study_tables(analysis: Analysis) -> Iterator[Table | Text]:
             yield _movement(marked)
         if any(one.diversity for one in task):
             yield _diversity(task)
+        yield _selective(marked)
+        if any(one.detection for one in marked):
+            yield _detection(marked)
+        if any(one.decided for one in marked):
+            yield _decided(marked)
 
 
 def _findings(found: Sequence[Finding]) -> Table:
@@ -162,6 +174,39 @@ def _diversity(task: Sequence[Studied]) -> Table:
             pair = " and ".join(map(str, found["closest"]["members"]))
             kl = f"{found['closest']['kl']:.3g}"
             table.add_row(str(one.epoch), _interval(found["disagreement"]), _interval(found["kl"]), pair, kl)
+    return table
+
+
+def _selective(marked: Sequence[Studied]) -> Table:
+    table = _table("Answering only what is least doubted", ["epoch", "score of doubt", "AURC", "excess"])
+    for one in marked:
+        for name, row in one.selective.items():
+            table.add_row(str(one.epoch), SCORE_WORDS[name], _interval(row["aurc"]), _interval(row["excess"]))
+    return table
+
+
+def _detection(marked: Sequence[Studied]) -> Table:
+    headings = ["epoch", "score of doubt", "AUROC", "AUPR", "FPR at 95% TPR"]
+    table = _table("Telling it from the questions in domain", headings)
+    for one in marked:
+        for name, row in (one.detection or {}).items():
+            table.add_row(str(one.epoch), SCORE_WORDS[name], *(_interval(row[key]) for key in MEASURES))
+    return table
+
+
+def _decided(marked: Sequence[Studied]) -> Table:
+    headings = [
+        "epoch",
+        "answered",
+        "risk",
+        *(f"{method} {what}" for method in METHODS for what in ("coverage", "size")),
+    ]
+    halves = any(one.decided and one.decided["halves"] for one in marked)
+    table = _table(f"As calibrated{', on held-out halves' if halves else ''}", headings)
+    for one in marked:
+        if found := one.decided:
+            sets = (found["sets"][method][what] for method in METHODS for what in ("coverage", "size"))
+            table.add_row(str(one.epoch), *(_interval(row) for row in (found["answered"], found["risk"], *sets)))
     return table
 
 

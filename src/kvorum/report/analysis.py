@@ -11,9 +11,13 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from kvorum.config import StudyOptions
+from kvorum.decisions import Calibration
+from kvorum.decisions.kept import kept_calibration
+from kvorum.decisions.promises import on_halves, outcome
 from kvorum.errors import KvorumError
 from kvorum.report.evaluations import Evaluation, by_task, common_ground, read_evaluations
 from kvorum.run import Run
+from kvorum.uncertainty.detection import detection
 from kvorum.uncertainty.diversity import diversity
 from kvorum.uncertainty.plane import QUADRANTS, Cuts, quadrant_of, shares
 from kvorum.uncertainty.retention import (
@@ -26,7 +30,11 @@ from kvorum.uncertainty.retention import (
     outcomes,
     total_variation,
 )
+from kvorum.uncertainty.selective import selective
 from kvorum.uncertainty.subensembles import default_sizes, subensembles
+
+AT_MARKS = ("selective", "detection", "decided")
+"""Parts that are shown of the marked epochs only."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +65,10 @@ class Studied:
     sizes: tuple[int, ...]
     prior: Evaluation | None
     """The task at epoch 0."""
+    inside: Evaluation | None = None
+    """The task fitted on, at the same epoch; None for that task itself, and where it is not scored."""
+    calibration: Calibration | None = None
+    """The run's rules of decision at this epoch."""
 
     @property
     def task(self) -> str:
@@ -73,6 +85,30 @@ class Studied:
         """Of `uncertainty.subensembles`, a row a size."""
         predictions = self.evaluation.predictions
         return subensembles(predictions.probs, predictions.rest, predictions.answers, self.sizes)
+
+    @cached_property
+    def selective(self) -> dict[str, dict[str, Any]]:
+        """Of `uncertainty.selective`: what answering only where a score of doubt is low would leave of the risk."""
+        predictions = self.evaluation.predictions
+        return selective(predictions.probs, predictions.rest, predictions.answers)
+
+    @cached_property
+    def detection(self) -> dict[str, dict[str, Any]] | None:
+        """Of `uncertainty.detection`: how well doubt tells its questions from those in domain; None for these."""
+        if self.inside is None:
+            return None
+        inside, other = self.inside.predictions, self.evaluation.predictions
+        return detection((inside.probs, inside.rest), (other.probs, other.rest))
+
+    @cached_property
+    def decided(self) -> dict[str, Any] | None:
+        """Of `decisions.promises`: what the run's rules of decision do on it; None without rules or known answers."""
+        predictions = self.evaluation.predictions
+        if self.calibration is None or not predictions.labelled.any():
+            return None
+        if self.task == self.calibration.task:
+            return on_halves(predictions, self.calibration) if predictions.labelled.sum() > 1 else None
+        return outcome(predictions, self.calibration)
 
     @cached_property
     def quadrant(self) -> Int64[np.ndarray, "example"]:
@@ -167,6 +203,8 @@ class Analysis:
     last: int | None
     cuts: Cuts
     sizes: tuple[int, ...]
+    trouble: tuple[str, ...] = ()
+    """Calibrations that cannot be used, and why."""
 
     @property
     def evaluations(self) -> list[Evaluation]:
@@ -179,19 +217,20 @@ class Analysis:
 
     def compute(self) -> None:
         """Compute every part now, different ones side by side: numpy leaves the interpreter to others meanwhile."""
+        everywhere = [one for task in self.tasks for one in task]
+        at_marks = [one for task in self.tasks for one in self.marked(task)]
 
         def part(name: str) -> None:
-            for task in self.tasks:
-                for one in task:
-                    getattr(one, name)
+            for one in at_marks if name in AT_MARKS else everywhere:
+                getattr(one, name)
 
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            list(pool.map(part, ("subensembles", "change", "shares", "diversity", "carried")))
+            list(pool.map(part, ("subensembles", "change", "shares", "diversity", "carried", *AT_MARKS)))
 
     @property
     def warnings(self) -> list[str]:
         """What a reader must know before believing anything: epochs that do not compare, members that collapsed."""
-        found = self._incomparable()
+        found = [*self.trouble, *self._incomparable()]
         for task in self.tasks:
             last = task[-1]
             if last.epoch and last.diversity is not None and last.diversity["collapsed"]:
@@ -250,15 +289,25 @@ def analyse(run: Run, options: StudyOptions | None = None) -> Analysis:
     cut_epoch = best if options.cut_epoch is None else options.cut_epoch
     cuts = _cuts(tasks[0] if tasks else [], cut_epoch, options)
     sizes = tuple(sorted(set(options.sizes))) or default_sizes(run.config.members)
+    inside = {of.epoch: of for of in tasks[0] if of.in_domain} if tasks else {}
+    calibrations, trouble = _calibrations(run, epochs)
     return Analysis(
         run=run,
         tasks=[
             [
-                Studied(evaluation=evaluation, cuts=cuts, sizes=sizes, prior=task[0] if task[0].epoch == 0 else None)
+                Studied(
+                    evaluation=evaluation,
+                    cuts=cuts,
+                    sizes=sizes,
+                    prior=task[0] if task[0].epoch == 0 else None,
+                    inside=None if evaluation.in_domain else inside.get(evaluation.epoch),
+                    calibration=calibrations.get(evaluation.epoch),
+                )
                 for evaluation in task
             ]
             for task in tasks
         ],
+        trouble=tuple(trouble),
         marks=tuple(sorted(set(marks))),
         comparable=comparable,
         best=best,
@@ -266,6 +315,18 @@ def analyse(run: Run, options: StudyOptions | None = None) -> Analysis:
         cuts=cuts,
         sizes=sizes,
     )
+
+
+def _calibrations(run: Run, epochs: Sequence[int]) -> tuple[dict[int, Calibration], list[str]]:
+    """The rules of decision by epoch, and why some cannot be used."""
+    found, trouble = {}, []
+    for epoch in epochs:
+        try:
+            if (one := kept_calibration(run, epoch)) is not None:
+                found[epoch] = one
+        except KvorumError as error:
+            trouble.append(f"{error}.")
+    return found, trouble
 
 
 def _scored(epochs: Sequence[int]) -> str:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from kvorum.files import atomic
 from kvorum.report.analysis import Analysis, StudyOptions, analyse
+from kvorum.report.decision_grids import decided_grid, detection_grid, selective_grid
 from kvorum.report.embed import embed, safe_json
 from kvorum.report.figures.choose import FigureOf, draw_figures
 from kvorum.report.figures.palette import DARK, LIGHT, css_variables
@@ -132,6 +133,7 @@ def _sections(analysis: Analysis, figures: Sequence[tuple[str, Mapping[str, Any]
             quadrants_grid(analysis),
             numbers_grid(analysis, "ranking"),
         ],
+        "decisions": [decided_grid(analysis), selective_grid(analysis), detection_grid(analysis)],
         "retention": [
             outcomes_grid(analysis),
             crossed_grid(analysis),

@@ -89,6 +89,16 @@ READING = {
         "More difference is not better in itself: members that are all wrong in their own way differ most. Whether it "
         "is worth anything shows in figure 1.",
     ),
+    "figure-10": (
+        "Questions are answered from the least doubted on: to the right more of them, upwards the share of wrong "
+        "answers among those answered so far. A line is a score of doubt; the thin grey one is a score that would "
+        "doubt exactly the wrong answers. The diamond is where the run's calibration stops, on the calibration "
+        "task as the mean over random halves.",
+        "One would hope for a line that stays low for long: then the doubt tells which answers to keep back. Where a "
+        "line is flat, its doubt says nothing about mistakes, and answering less does not help.",
+        "Risks of few questions are a matter of luck, so the left end of a line is the least certain; the first ten "
+        "questions are not drawn.",
+    ),
 }
 
 
@@ -136,6 +146,27 @@ TABLES: dict[str, Said] = {
         "task: the chance that a question of this task is more uncertain than one of the task fitted on. 0.5 is a coin "
         "toss, 1 is perfect.",
     },
+    "selective": {
+        "title": "What answering less would leave of the risk",
+        "hint": "AURC: the share of wrong answers among the least doubted questions, averaged over how many of "
+        "them are answered (area under the risk-coverage curve). Excess: how much of that is the score's fault, "
+        "since it does not doubt exactly the wrong answers. At the marked epochs; under a number stands its 95% "
+        "interval over questions.",
+    },
+    "detection": {
+        "title": "Whether doubt tells another task's questions from those in domain",
+        "hint": "AUROC: the chance that a question of this task is more doubted than one of the task fitted on. "
+        "AUPR: the mean precision of flagging the most doubted ones (average precision). FPR95: the share "
+        "of in-domain questions that are flagged as well where 95% of this task's are.",
+    },
+    "decided": {
+        "title": "What the calibration does, task by task",
+        "hint": "Answered: the share of questions on which it does not abstain. Risk: the share of wrong answers "
+        "among those. Coverage: how often an answer set holds the right answer; size: how many candidates it "
+        "names. The calibration questions themselves are split at random twenty times, and what one half teaches "
+        "is tried on the other. What is promised holds for questions of the calibration task's kind; on other "
+        "tasks this is what becomes of it.",
+    },
     "outcomes": {
         "title": "What became of each question",
         "hint": "Retained: right before fitting and now. Forgotten: right before, wrong now. Acquired: wrong before, "
@@ -181,6 +212,11 @@ SECTIONS = {
         "How doubtful",
         "How uncertain the answers are, whether members doubt together or against each other, "
         "and whether the doubt is where the mistakes are.",
+    ),
+    "decisions": (
+        "When to answer",
+        "Whether the doubt can be acted on: what is gained by answering less, what a calibration promises and "
+        "keeps, and whether questions of another kind are noticed.",
     ),
     "retention": (
         "What was kept and what forgotten",

@@ -17,9 +17,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 
 from kvorum.errors import KvorumError
+from kvorum.uncertainty.bootstrap import Interval, bootstrap
+from kvorum.uncertainty.doubt import DOUBTS, doubt
+from kvorum.uncertainty.scores import correct
 
 STEPS, STARTS = 100, 5
 """Of coverages that are tested for their risk, and of those with a part of the error of their own."""
@@ -51,29 +54,29 @@ class Threshold:
     """What the coverage does not fall below, but for one minus the confidence; None where only risk was asked for."""
 
 
-def risk_coverage(doubt: Float64[np.ndarray, "example"], wrong: Bool[np.ndarray, "example"]) -> RiskCoverage:
+def risk_coverage(score: Float64[np.ndarray, "example"], wrong: Bool[np.ndarray, "example"]) -> RiskCoverage:
     """What answering the least doubted questions only would have cost, at every threshold."""
-    order = np.argsort(doubt, kind="stable")
-    last = np.flatnonzero(np.diff(doubt[order], append=np.inf) > 0)
+    order = np.argsort(score, kind="stable")
+    last = np.flatnonzero(np.diff(score[order], append=np.inf) > 0)
     errors = np.cumsum(wrong[order])[last]
     return RiskCoverage(
-        threshold=doubt[order][last], coverage=(last + 1) / max(1, len(doubt)), risk=errors / (last + 1)
+        threshold=score[order][last], coverage=(last + 1) / max(1, len(score)), risk=errors / (last + 1)
     )
 
 
-def aurc(doubt: Float64[np.ndarray, "example"], wrong: Bool[np.ndarray, "example"]) -> float:
+def aurc(score: Float64[np.ndarray, "example"], wrong: Bool[np.ndarray, "example"]) -> float:
     """Area under the risk-coverage curve, 0 (no wrong answer) to 1; nan without questions."""
-    return float(resampled_aurc(doubt, wrong, np.ones((1, len(doubt))))[0])
+    return float(resampled_aurc(score, wrong, np.ones((1, len(score))))[0])
 
 
 def resampled_aurc(
-    doubt: Float64[np.ndarray, "example"],
+    score: Float64[np.ndarray, "example"],
     wrong: Bool[np.ndarray, "example"],
     counts: Float64[np.ndarray, "resample example"],
 ) -> Float64[np.ndarray, "resample"]:
     """The area of each resample, given how often each question is in it; nan for an empty one."""
-    order = np.argsort(doubt, kind="stable")
-    groups = np.cumsum(np.diff(doubt[order], prepend=np.nan) != 0) - 1
+    order = np.argsort(score, kind="stable")
+    groups = np.cumsum(np.diff(score[order], prepend=np.nan) != 0) - 1
     found = np.full(len(counts), np.nan)
     for place, drawn in enumerate(counts[:, order].astype(np.int64)):
         if not drawn.any():
@@ -112,7 +115,7 @@ def lower_bound(answered: int, questions: int, confidence: float) -> float:
 
 
 def threshold_for_risk(
-    doubt: Float64[np.ndarray, "example"],
+    score: Float64[np.ndarray, "example"],
     wrong: Bool[np.ndarray, "example"],
     target: float,
     *,
@@ -129,8 +132,8 @@ def threshold_for_risk(
     Raises `KvorumError` where no threshold is known to keep the risk.
     """
     parts = np.arange(1, STEPS + 1)
-    grid = np.sort(doubt)[np.maximum(1, parts * len(doubt) // STEPS) - 1]
-    answered, errors = _at(grid, doubt, wrong)
+    grid = np.sort(score)[np.maximum(1, parts * len(score) // STEPS) - 1]
+    answered, errors = _at(grid, score, wrong)
     level, chosen = 0.0, None
     for place, part in enumerate(parts):
         if part % (STEPS // STARTS) == 0:
@@ -142,35 +145,35 @@ def threshold_for_risk(
         chosen = Threshold(
             value=float(grid[place]),
             answered=int(answered[place]),
-            questions=len(doubt),
+            questions=len(score),
             wrong=int(errors[place]),
             risk_bound=bound,
             coverage_bound=None,
         )
     if chosen is None:
-        raise KvorumError(_unreachable(answered, errors, len(doubt), target, confidence))
+        raise KvorumError(_unreachable(answered, errors, len(score), target, confidence))
     return chosen
 
 
 def threshold_for_coverage(
-    doubt: Float64[np.ndarray, "example"],
+    score: Float64[np.ndarray, "example"],
     wrong: Bool[np.ndarray, "example"],
     target: float,
     *,
     confidence: float,
 ) -> Threshold:
     """The threshold that answers a share of the questions seen, with bounds on risk and coverage of others."""
-    rank = max(1, math.ceil(target * len(doubt) - 1e-9))
-    value = np.sort(doubt)[rank - 1]
-    inside = doubt <= value
+    rank = max(1, math.ceil(target * len(score) - 1e-9))
+    value = np.sort(score)[rank - 1]
+    inside = score <= value
     answered, errors = int(inside.sum()), int(wrong[inside].sum())
     return Threshold(
         value=float(value),
         answered=answered,
-        questions=len(doubt),
+        questions=len(score),
         wrong=errors,
         risk_bound=upper_bound(errors, answered, confidence),
-        coverage_bound=lower_bound(rank, len(doubt), confidence) if rank < len(doubt) else _all_seen(rank, confidence),
+        coverage_bound=lower_bound(rank, len(score), confidence) if rank < len(score) else _all_seen(rank, confidence),
     )
 
 
@@ -180,11 +183,11 @@ def _all_seen(questions: int, confidence: float) -> float:
 
 
 def _at(
-    grid: Float64[np.ndarray, "level"], doubt: Float64[np.ndarray, "example"], wrong: Bool[np.ndarray, "example"]
+    grid: Float64[np.ndarray, "level"], score: Float64[np.ndarray, "example"], wrong: Bool[np.ndarray, "example"]
 ) -> tuple[Int64[np.ndarray, "level"], Int64[np.ndarray, "level"]]:
     """How many questions are answered at each threshold, and how many of them wrongly."""
-    order = np.argsort(doubt, kind="stable")
-    answered = np.searchsorted(doubt[order], grid, side="right")
+    order = np.argsort(score, kind="stable")
+    answered = np.searchsorted(score[order], grid, side="right")
     return answered.astype(np.int64), np.concatenate([[0], np.cumsum(wrong[order])])[answered].astype(np.int64)
 
 
@@ -204,3 +207,27 @@ def _unreachable(
         f"questions, the {least[1]} least doubted ones come nearest, where it may be up to {least[0]:.3f}; ask for "
         "more risk or less confidence, choose another --score, or calibrate on more questions"
     )
+
+
+def selective(
+    probs: Float[np.ndarray, "member example candidate"],
+    rest: Float[np.ndarray, "member example"],
+    answers: Int64[np.ndarray, "example"],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, dict[str, Interval]]:
+    """By score of doubt, `aurc` and `excess` with 95% intervals over the questions whose answer is known."""
+    known = answers >= 0
+    probs, rest, answers = probs[:, known], rest[:, known], answers[known]
+    wrong = ~correct(probs.mean(axis=0, dtype=np.float64), answers)
+    scores = {name: doubt(name, probs, rest) for name in DOUBTS}
+
+    def statistics(counts: Float64[np.ndarray, "resample example"]) -> dict[str, Float64[np.ndarray, "resample"]]:
+        ideal = resampled_ideal_aurc(wrong, counts)
+        areas = {name: resampled_aurc(score, wrong, counts) for name, score in scores.items()}
+        found = {f"{name}/aurc": area for name, area in areas.items()}
+        return found | {f"{name}/excess": area - ideal for name, area in areas.items()}
+
+    found = bootstrap(statistics, [len(answers)], resamples=resamples, seed=seed)
+    return {name: {what: found[f"{name}/{what}"] for what in ("aurc", "excess")} for name in DOUBTS}

@@ -13,6 +13,7 @@ from kvorum.report.figures.flow import draw_flow
 from kvorum.report.figures.histograms import Block, Panel, draw_histograms
 from kvorum.report.figures.movement import draw_movement
 from kvorum.report.figures.quadrants import draw_quadrants
+from kvorum.report.figures.risk import draw_risk
 from kvorum.report.figures.scatter import draw_scatter
 from kvorum.report.figures.sheet import Sheet
 from kvorum.report.tables import Cell
@@ -27,7 +28,7 @@ class FigureOf:
 
     stem: str
     section: str
-    """Of the page in which it stands: `scores`, `doubt`, `retention` or `diversity`."""
+    """Of the page in which it stands: `scores`, `doubt`, `decisions`, `retention` or `diversity`."""
     title: str
     note: str
     """What is particular to this run, such as epochs left out; empty when nothing is."""
@@ -38,7 +39,13 @@ def draw_figures(analysis: Analysis) -> list[FigureOf]:
     """Those of the figures for which the run has what they show."""
     if not analysis.tasks:
         return []
-    return [*_of_scores(analysis), *_of_doubt(analysis), *_of_retention(analysis), *_of_diversity(analysis)]
+    return [
+        *_of_scores(analysis),
+        *_of_doubt(analysis),
+        *_of_retention(analysis),
+        *_of_diversity(analysis),
+        *_of_decisions(analysis),
+    ]
 
 
 def _of_scores(analysis: Analysis) -> list[FigureOf]:
@@ -121,6 +128,23 @@ def _of_diversity(analysis: Analysis) -> list[FigureOf]:
             title="How different the members are from each other",
             note="",
             sheet=draw_diversity(tasks),
+        )
+    ]
+
+
+def _of_decisions(analysis: Analysis) -> list[FigureOf]:
+    """Of the tasks with known answers, each at the last of the marked epochs at which it is scored."""
+    those = [analysis.marked(task)[-1] for task in analysis.tasks]
+    known = [one for one in those if one.evaluation.predictions.labelled.any()]
+    if not known:
+        return []
+    return [
+        FigureOf(
+            stem="figure-10",
+            section="decisions",
+            title="The risk of answering only what is least doubted",
+            note="",
+            sheet=draw_risk(known),
         )
     ]
 
