@@ -55,7 +55,7 @@ def elements(html) -> Elements:
 
 def test_the_page_and_its_figures_lie_in_the_run(run, page):
     assert page == run.path / "report" / "index.html"
-    names = {"index.html"} | {f"figure-{number}.{kind}" for number in range(1, 10) for kind in ("svg", "png")}
+    names = {"index.html"} | {f"figure-{number}.{kind}" for number in range(1, 11) for kind in ("svg", "png")}
     assert {file.name for file in page.parent.iterdir()} == names
 
 

@@ -133,7 +133,6 @@ def _sections(analysis: Analysis, figures: Sequence[tuple[str, Mapping[str, Any]
             quadrants_grid(analysis),
             numbers_grid(analysis, "ranking"),
         ],
-        "decisions": [decided_grid(analysis), selective_grid(analysis), detection_grid(analysis)],
         "retention": [
             outcomes_grid(analysis),
             crossed_grid(analysis),
@@ -141,6 +140,7 @@ def _sections(analysis: Analysis, figures: Sequence[tuple[str, Mapping[str, Any]
             claim_grid(analysis),
         ],
         "diversity": [diversity_grid(analysis)],
+        "decisions": [decided_grid(analysis), selective_grid(analysis), detection_grid(analysis)],
     }
     found = []
     for key, of in grids.items():

@@ -72,11 +72,17 @@ DOUBT = ["figure-4", "figure-5", "figure-6"]
             ["facts_capitals"],
             [0, 1],
             2,
-            ["figure-1", "figure-2", *DOUBT, "figure-7", "figure-8", "figure-9"],
+            ["figure-1", "figure-2", *DOUBT, "figure-7", "figure-8", "figure-9", "figure-10"],
         ),
-        ("facts_sums", ["facts_capitals"], [0, 1], 1, ["figure-1", "figure-3", *DOUBT, "figure-7", "figure-8"]),
-        ("facts_capitals", ["facts_capitals"], [1, 2], 2, ["figure-1", "figure-2", *DOUBT, "figure-9"]),
-        ("facts_capitals", ["facts_capitals"], [0], 2, ["figure-1", "figure-2", *DOUBT]),
+        (
+            "facts_sums",
+            ["facts_capitals"],
+            [0, 1],
+            1,
+            ["figure-1", "figure-3", *DOUBT, "figure-7", "figure-8", "figure-10"],
+        ),
+        ("facts_capitals", ["facts_capitals"], [1, 2], 2, ["figure-1", "figure-2", *DOUBT, "figure-9", "figure-10"]),
+        ("facts_capitals", ["facts_capitals"], [0], 2, ["figure-1", "figure-2", *DOUBT, "figure-10"]),
         ("facts_sums", [], [0], 2, []),
     ],
 )
@@ -94,6 +100,7 @@ def test_every_figure_has_its_section_and_its_reading(figures):
         "doubt": doubt,
         "retention": ["figure-7", "figure-8"],
         "diversity": ["figure-9"],
+        "decisions": ["figure-10"],
     }
     for section, stems in expected.items():
         assert [stem for stem, figure in figures.items() if figure.section == section] == stems
