@@ -66,7 +66,7 @@ def test_nothing_is_asked_of_a_network(html, elements):
             if name in ("src", "srcset", "action", "data", "poster", "background"):
                 pytest.fail(f"{tag} has {name}={value}")
             if name in ("href", "xlink:href"):
-                assert re.fullmatch(r"#[\w.-]+|#questions&[\w.%&=-]+|figure-\d\.(svg|png)", value)
+                assert re.fullmatch(r"#[\w.-]+|#questions&[\w.%&=-]+|figure-\d+\.(svg|png)", value)
             if name == "style":
                 assert "url(" not in value
     style = html[html.index("<style>") : html.index("</style>")]

@@ -188,11 +188,6 @@ def _tell_errors(app: FastAPI) -> None:
             return _error(422, str(error), error.field)
         return _error(404 if request.method == "GET" else 503, str(error), None)
 
-    @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return _error(500, "the server has failed; its log says how", None)
-
 
 def _error(status: int, message: str, field: str | None, headers: dict[str, str] | None = None) -> JSONResponse:
     code = WORDS.get(status, ("error", ""))[0]
@@ -207,10 +202,16 @@ def _field(where: tuple[int | str, ...]) -> str:
 
 
 def _count(app: FastAPI, metrics: Metrics) -> None:
+    """Count every request, those that fail too."""
+
     @app.middleware("http")
     async def count(request: Request, call_next: Call) -> Response:
         began = time.monotonic()
-        response = await call_next(request)
+        try:
+            response = await call_next(request)
+        except Exception as error:  # noqa: BLE001 - whatever it is, a client gets no trace, and the log has it
+            log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+            response = _error(500, "the server has failed; its log says how", None)
         route = request.scope.get("route")
         # By the route, since of paths there is no end.
         path = getattr(route, "path", "other")

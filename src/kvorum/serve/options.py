@@ -49,6 +49,8 @@ class ServeOptions:
         for name in ("queue", "max_body", "max_questions", "max_characters", "max_tokens"):
             if getattr(self, name) < 1:
                 raise KvorumError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.queue < self.max_questions:
+            raise KvorumError(f"queue is {self.queue}; it must hold a request of max_questions, {self.max_questions}")
         if not 2 <= self.max_choices <= 10_000:
             raise KvorumError(f"max_choices is {self.max_choices}; it must be from 2 to 10000")
         if not 0 <= self.port < 2**16:

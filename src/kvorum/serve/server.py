@@ -22,40 +22,47 @@ def serve(served: Served, options: ServeOptions | None = None, *, told: Callable
     `told` is given the address once it answers. Raises `KvorumError` where it cannot listen, and for an address beyond
     loopback without tokens.
     """
-    options = options or ServeOptions()
-    tokens = options.accepted()
-    listening = _listen(options)
-    app = build_app(served, options, tokens)
-    server = _Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=round(options.grace),
-            timeout_keep_alive=30,
-            backlog=WAITING_CONNECTIONS,
-            lifespan="on",
+    Server(served, options or ServeOptions(), told).serve_until_stopped()
+
+
+class Server(uvicorn.Server):
+    """One that says when it answers; it stops when `should_exit` is set, too."""
+
+    def __init__(self, served: Served, options: ServeOptions, told: Callable[[str], None] = log.info) -> None:
+        tokens = options.accepted()
+        self.listening = _listen(options)
+        self.told = told
+        super().__init__(
+            uvicorn.Config(
+                build_app(served, options, tokens),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=round(options.grace),
+                timeout_keep_alive=30,
+                backlog=WAITING_CONNECTIONS,
+                lifespan="on",
+            )
         )
-    )
-    host, port = listening.getsockname()[:2]
-    server.told = lambda: told(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-    with listening:
-        server.run(sockets=[listening])
-    if not server.started:
-        raise KvorumError("the server did not start; what went wrong is above")
 
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        host, port = self.listening.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
-class _Server(uvicorn.Server):
-    """One that says when it answers."""
-
-    told: Callable[[], None]
+    def serve_until_stopped(self) -> None:
+        """Answer until a signal, or `should_exit`."""
+        with self.listening:
+            self.run(sockets=[self.listening])
+        if not self.started:
+            raise KvorumError("the server did not start; what went wrong is above")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
         await super().startup(sockets)
         if self.started:
-            self.told()
+            self.told(self.address)
 
 
 def _listen(options: ServeOptions) -> socket.socket:
