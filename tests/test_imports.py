@@ -37,6 +37,7 @@ ALLOWED = {
         "uncertainty",
         "tracking",
     },
+    "harness": {"errors", "posterior", "run", "tasks", "uncertainty"},
     "report": {"errors", "files", "config", "predictions", "run", "uncertainty"},
     "terminal": {"errors", "predictions", "report", "run"},
     "terminal_comparison": {"report"},
@@ -45,6 +46,7 @@ ALLOWED = {
     "study": {"errors", "config", "run", "report", "posterior", "engine", "tasks"},
     "cli": {
         "errors",
+        "harness",
         "config",
         "report",
         "run",

@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float64
 
 from kvorum.adapters import AdapterStack
 from kvorum.engine import (
     BaseModel,
+    CandidateScores,
     Item,
     Scorable,
     attached,
@@ -126,18 +128,66 @@ class Posterior:
             [Question(id="asked", question=question, choices=tuple(choices), answer=None, subject=subject)]
         )
 
-    @torch.no_grad()
+    def log_likelihoods(
+        self, encoded: Sequence[EncodedQuestion], *, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[Float64[np.ndarray, "member example candidate"], Bool[np.ndarray, "member example candidate"]]:
+        """Every member's log-likelihood of each candidate's tokens after its prompt, in nats, whatever the format.
+
+        Also whether those tokens are what the member would itself go on with, greedily. -inf, and false, beyond a
+        question's last candidate. Members that diverged are left out.
+
+        Raises `KvorumError` if all members diverged.
+        """
+        width = max(len(q.candidates) for q in encoded)
+        found = np.full((self._voices, len(encoded), width), -np.inf)
+        greedy = np.zeros(found.shape, dtype=bool)
+
+        def keep(scores: CandidateScores, members: slice, rows: list[int]) -> None:
+            assert scores.greedy is not None
+            shape = (members.stop - members.start, len(rows), scores.greedy.shape[-1])
+            found[members, rows, : shape[-1]] = scores.log_likelihoods.double().cpu().numpy().reshape(shape)
+            greedy[members, rows, : shape[-1]] = scores.greedy.cpu().numpy().reshape(shape)
+
+        self._each_pass(encoded, keep, progress, greedy=True)
+        return self._for_all(found), self._for_all(greedy)
+
     def _score(
         self, encoded: Sequence[EncodedQuestion], progress: Callable[[int, int], None] | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        active = self.stack.active
-        if not active:
-            raise KvorumError("every member diverged, so nothing can answer; fit again with a lower --lr")
-        # Before any fitting all members are the base model: one answer stands for all.
-        members = active[:1] if self.stack.untouched else active
         width = max(len(q.candidates) for q in encoded)
-        probs = np.zeros((len(members), len(encoded), width))
-        rest = np.zeros((len(members), len(encoded)))
+        probs = np.zeros((self._voices, len(encoded), width))
+        rest = np.zeros((self._voices, len(encoded)))
+
+        def keep(scores: CandidateScores, members: slice, rows: list[int]) -> None:
+            shape = (members.stop - members.start, len(rows))
+            p = scores.log_probs.double().exp().cpu().numpy().reshape(*shape, -1)
+            probs[members, rows, : p.shape[-1]] = p
+            rest[members, rows] = scores.rest.double().cpu().numpy().reshape(shape)
+
+        self._each_pass(encoded, keep, progress)
+        return self._for_all(probs), self._for_all(rest)
+
+    @property
+    def _voices(self) -> int:
+        """How many members must answer: before any fitting all are the base model, and one answer stands for all."""
+        return min(1, len(self.stack.active)) if self.stack.untouched else len(self.stack.active)
+
+    def _for_all(self, answered: np.ndarray) -> np.ndarray:
+        return np.repeat(answered, len(self.stack.active) // len(answered), axis=0)
+
+    @torch.no_grad()
+    def _each_pass(
+        self,
+        encoded: Sequence[EncodedQuestion],
+        keep: Callable[[CandidateScores, slice, list[int]], None],
+        progress: Callable[[int, int], None] | None,
+        *,
+        greedy: bool = False,
+    ) -> None:
+        """Put questions to the members, pass by pass; `keep` gets the scores, whose they are and of which questions."""
+        if not self.stack.active:
+            raise KvorumError("every member diverged, so nothing can answer; fit again with a lower --lr")
+        members = self.stack.active[: self._voices]
         each = [Item(0, question).tokens() for question in encoded]
 
         def attempt(budget: int) -> None:
@@ -148,11 +198,9 @@ class Posterior:
                     build_pack([Item(members[i], encoded[row]) for i in some for row in rows]),
                     answer_format=self.prompt.answer_format,
                     normalisation=self.normalisation,
+                    greedy=greedy,
                 )
-                here, shape = slice(some.start, some.stop), (len(some), len(rows))
-                p = scores.log_probs.double().exp().cpu().numpy().reshape(*shape, -1)
-                probs[here, rows, : p.shape[-1]] = p
-                rest[here, rows] = scores.rest.double().cpu().numpy().reshape(shape)
+                keep(scores, slice(some.start, some.stop), rows)
                 if some.stop == len(members):
                     done += len(rows)
                     if progress:
@@ -169,8 +217,6 @@ class Posterior:
         ):
             budget = self.token_budget or SCORING_BUDGET.get(self.base.device.type, SCORING_BUDGET["cpu"])
             within_memory(attempt, budget, longest=max(each))
-        copies = len(active) // len(members)
-        return np.repeat(probs, copies, axis=0), np.repeat(rest, copies, axis=0)
 
 
 def _passes(encoded: Sequence[Scorable], members: int, budget: int) -> Iterator[tuple[list[int], range]]:
