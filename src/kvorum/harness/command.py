@@ -24,7 +24,10 @@ def register() -> None:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """`lm_eval` with these arguments, in this process."""
+    """`lm_eval` with these arguments, in this process.
+
+    Raises `KvorumError` for what the harness cannot read, write or fetch.
+    """
     register()
     from lm_eval.__main__ import cli_evaluate
 
@@ -32,5 +35,7 @@ def run(arguments: Sequence[str]) -> None:
     sys.argv = ["lm_eval", *arguments]
     try:
         cli_evaluate()
+    except OSError as error:
+        raise KvorumError(f"lm-eval: {error}") from error
     finally:
         sys.argv = before

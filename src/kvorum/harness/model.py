@@ -236,7 +236,7 @@ class EnsembleLM(TemplateLM):
 def _device(asked: str | None) -> str:
     """The harness asks for cuda:0 where nothing else is said, also where there is no GPU."""
     if asked and asked.startswith("cuda") and not torch.cuda.is_available():
-        log.warning("device %s is not there; the run's own is taken", asked)
+        log.info("device %s is not there; the run's own is taken", asked)
         return "auto"
     return asked or "auto"
 

@@ -63,10 +63,11 @@ class Tracked:
         facts = self.run.facts if self.run is not None else job.facts()
         settings = {name: value for name, value in job.config.as_dict().items() if name not in PLACES}
         settings |= {name: facts.get(name) for name in FACTS}
-        for name, one in self.trackers.items():
-            state = State.at(self.run.path / FOLDER / f"{name}.json" if self.run is not None else None)
+        folder = self.run.path / FOLDER if self.run is not None else None
+        states = {name: State.at(folder / f"{name}.json" if folder else None) for name in self.trackers}
+        for name, state in states.items():
             try:
-                held = one.start(
+                held = self.trackers[name].start(
                     TrackedRun(
                         name=job.out.name if self.run is not None else job.task.name,
                         id=state.id,

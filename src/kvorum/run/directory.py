@@ -47,6 +47,8 @@ class Run:
     epochs/003/predictions/TASK.parquet, and beside it TASK.numbers.json, derived from it
     log.jsonl                        a line a step
     report/index.html
+    tracking/, tensorboard/          what trackers were told: docs/trackers.md
+    lm_eval/                         uncertainties on tasks of lm-evaluation-harness: docs/lm-eval.md
     ```
     """
 
