@@ -78,6 +78,8 @@ class FitConfig:
 
     save_minutes: float = 10.0
     """Minutes after which a fit is saved within an epoch, too; 0 = after every step."""
+    track: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
+    """Experiment trackers that are told of every step and every score: docs/trackers.md."""
 
     train_limit: int | None = None
     """Fit on N training questions only."""
@@ -108,8 +110,10 @@ class FitConfig:
         self._check_texts()
         if not self.targets:
             raise KvorumError("targets is empty; name modules such as q_proj v_proj, or all-linear")
-        if len(set(self.diversity)) < len(self.diversity):
-            raise KvorumError(f"diversity names something twice: {' '.join(self.diversity)}")
+        for name in ("diversity", "track"):
+            named = getattr(self, name)
+            if len(set(named)) < len(named):
+                raise KvorumError(f"{name} names something twice: {' '.join(named)}")
         if not self.model or not self.task:
             raise KvorumError("model and task must be named")
 
@@ -191,7 +195,7 @@ class StudyOptions(CutOptions):
 FIELDS: dict[str, FieldInfo] = vars(FitConfig)["__pydantic_fields__"]
 """Of every setting: its type, default and description."""
 SETTINGS = tuple(FIELDS)
-LISTS = ("evaluate", "targets", "diversity")
+LISTS = ("evaluate", "targets", "diversity", "track")
 
 
 def fit_config(settings: Mapping[str, Any], *, where: str = "settings") -> FitConfig:

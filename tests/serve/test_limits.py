@@ -113,14 +113,16 @@ def test_an_answer_that_takes_too_long_is_given_up_and_its_questions_are_passed_
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(served: Served) -> None:
-    with listening(served, time_limit=0.5) as client:
-        with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as wire:
-            wire.sendall(
-                b"POST /v1/answers HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-                b"content-length: 100\r\n\r\n{"
-            )
-            wire.settimeout(20)
-            assert wire.recv(100).startswith(b"HTTP/1.1 408 ")
+    with (
+        listening(served, time_limit=0.5) as client,
+        socket.create_connection((client.base_url.host, client.base_url.port or 0)) as wire,
+    ):
+        wire.sendall(
+            b"POST /v1/answers HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+            b"content-length: 100\r\n\r\n{"
+        )
+        wire.settimeout(20)
+        assert wire.recv(100).startswith(b"HTTP/1.1 408 ")
 
 
 def test_only_who_sends_a_token_may_ask(served: Served, tmp_path: Path) -> None:

@@ -30,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if arguments[:1] == ["fit"]:
             fit_with(arguments[1:])
+        elif arguments[:1] == ["lm-eval"]:
+            from kvorum.harness.command import run
+
+            run(arguments[1:])
         elif arguments[:1] == ["--version"]:
             import kvorum
 
@@ -60,8 +64,13 @@ def fit() -> None:
     # Only here so that `kvorum --help` lists it: its flags depend on the YAML file, so `main` takes it first.
 
 
+def lm_eval() -> None:
+    """Score a run on the tasks of lm-evaluation-harness: its own command and flags, with --model kvorum."""
+    # Only here so that `kvorum --help` lists it: `main` hands its flags on as they are.
+
+
 app = tyro.extras.SubcommandApp()
-for command in (fit, evaluate, show, report, questions, compare, study, check, calibrate, ask, serve, demo):
+for command in (fit, evaluate, show, report, questions, compare, study, check, calibrate, ask, serve, demo, lm_eval):
     app.command(command)
 
 

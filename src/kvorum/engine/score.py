@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kvorum.adapters import Attachment, Route
@@ -26,6 +26,10 @@ class CandidateScores:
     """-inf where an item has fewer candidates."""
     rest: Float[Tensor, " item"]
     """The probability on everything that is no candidate; 0 in text format."""
+    log_likelihoods: Float[Tensor, "item candidate"]
+    """Of a candidate's tokens after the prompt, summed and of no other normalisation; -inf where there is none."""
+    greedy: Bool[Tensor, "item candidate"] | None = None
+    """Whether each of a candidate's tokens is the model's most probable one; where that was asked for."""
 
 
 def score_pack(
@@ -35,6 +39,7 @@ def score_pack(
     answer_format: AnswerFormat,
     normalisation: Normalisation = "sum",
     dropout: bool = False,
+    greedy: bool = False,
 ) -> CandidateScores:
     """Run a pack through the model with its stack, inside `engine.attached`.
 
@@ -66,13 +71,23 @@ def score_pack(
     items, width = pack.lengths.shape
     scores = read.new_zeros(items * width).index_add(0, pack.read_slot, read).view(items, width)
     absent = pack.lengths == 0
+    log_likelihoods = scores.masked_fill(absent, -torch.inf)
+    chosen = _greedy(logits, pack) if greedy else None
     if answer_format == "letter":
-        log_probs = scores.masked_fill(absent, -torch.inf)
-        return CandidateScores(log_probs, -torch.expm1(log_probs.logsumexp(-1).clamp(max=0)))
+        rest = -torch.expm1(log_likelihoods.logsumexp(-1).clamp(max=0))
+        return CandidateScores(log_likelihoods, rest, log_likelihoods, chosen)
     if normalisation == "mean":
         scores = scores / pack.lengths.clamp(min=1)
     log_probs = scores.masked_fill(absent, -torch.inf).log_softmax(-1)
-    return CandidateScores(log_probs, log_probs.new_zeros(items))
+    return CandidateScores(log_probs, log_probs.new_zeros(items), log_likelihoods, chosen)
+
+
+def _greedy(logits: Float[Tensor, "kept token"], pack: Pack) -> Bool[Tensor, "item candidate"]:
+    """Whether each of a candidate's tokens is the most probable one where it stands."""
+    missed = (logits.argmax(-1)[pack.read_row] != pack.read_token).long()
+    items, width = pack.lengths.shape
+    count = missed.new_zeros(items * width).index_add(0, pack.read_slot, missed).view(items, width)
+    return (count == 0) & (pack.lengths > 0)
 
 
 def _logsumexp(logits: Float[Tensor, "kept token"]) -> Float[Tensor, " kept"]:

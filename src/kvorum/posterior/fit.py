@@ -16,6 +16,7 @@ from kvorum.posterior.posterior import Posterior
 from kvorum.posterior.progress import Progress, Silent
 from kvorum.posterior.saving import refuse_other_shapes
 from kvorum.posterior.stop import StopRequest
+from kvorum.posterior.tracked import tracked
 from kvorum.run import Run, locked, relist, start_run
 from kvorum.run.directory import LOG, describe
 from kvorum.tasks import Task
@@ -63,7 +64,7 @@ def fit(
     )
     job = plan(config, base=base, given=[one for one in (task, *evaluate) if isinstance(one, Task)])
     if config.out is None:
-        return Fitting(job, None, progress or Silent()).run_all()
+        return Fitting(job, None, tracked(progress or Silent(), job, None)).run_all()
     return fit_in_run_directory(job, progress or Silent(), repair=repair, allow_drift=allow_drift)
 
 
@@ -85,7 +86,7 @@ def fit_in_run_directory(job: Job, progress: Progress, *, repair: bool = False, 
         run = start_run(job.out, job.config, job.facts(), repair=repair, allow_drift=allow_drift)
         if repair:
             recompute(job, run, progress, stop)
-        return Fitting(job, run, progress, stop).run_all()
+        return Fitting(job, run, tracked(progress, job, run), stop).run_all()
 
 
 def repair_run_directory(job: Job, progress: Progress) -> list[tuple[str, int]]:

@@ -21,6 +21,7 @@ from kvorum.predictions import questions_digest
 from kvorum.run.drift import RESULTS_VERSION
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, default_template, encode, load_task, load_template
 from kvorum.tasks.sample import limit
+from kvorum.tracking import refuse_missing
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +140,7 @@ def plan(
     The cheap things come first, so that a mistake in them does not wait for the model.
     Raises `KvorumError` for whatever cannot be fitted.
     """
+    refuse_missing(config.track)
     prompt = Prompt(
         answer_format=config.answer_format,
         template=load_template(config.prompt) if config.prompt else default_template(config.answer_format),

@@ -64,7 +64,7 @@ class Posterior:
         if not questions:
             raise KvorumError("there are no questions to answer")
         encoded = encoded[:limit] if encoded is not None else self.encode(questions)
-        with self.scoring(encoded, tokens=sum(Item(0, question).tokens() for question in encoded)) as scorer:
+        with self.scoring(encoded) as scorer:
             scores = scorer(encoded, progress)
         source = {"task": task.name, "split": task.test_split, "source": task.source} if isinstance(task, Task) else {}
         return self.predictions(questions, scores, source)
@@ -80,20 +80,21 @@ class Posterior:
         )
 
     @contextmanager
-    def scoring(self, trial: Sequence[EncodedQuestion], *, tokens: int | None = None) -> Iterator[Scorer]:
+    def scoring(self, encoded: Sequence[EncodedQuestion], *, endless: bool = False) -> Iterator[Scorer]:
         """What scores questions inside the block: the model has its adapters on, and is compiled if that pays.
 
-        `trial`: questions to try it on. `tokens`: how many of each member will go through it; None for no end of them.
+        `encoded`: the questions that will be scored; where there is no end of them, some to try it on.
         """
-        members = 1 if self.stack.untouched else len(self.stack.active)
-        pays = tokens is None or compile_pays(self.compile, self.base.device, members * tokens // FORWARD_ALONE)
+        voices = 1 if self.stack.untouched else len(self.stack.active)
+        tokens = voices * sum(Item(0, question).tokens() for question in encoded) // FORWARD_ALONE
+        pays = endless or compile_pays(self.compile, self.base.device, tokens)
         with scoring(
             self.base,
             self.stack,
             answer_format=self.prompt.answer_format,
             normalisation=self.normalisation,
             token_budget=self.token_budget,
-            trial=trial,
+            trial=encoded,
             compile=pays and self.compile != "off",
         ) as scorer:
             yield scorer

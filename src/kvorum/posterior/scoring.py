@@ -6,10 +6,20 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from kvorum.adapters import AdapterStack, Attachment
-from kvorum.engine import BaseModel, Item, Scorable, attached, build_pack, compiled, plan_packs, score_pack
+from kvorum.engine import (
+    BaseModel,
+    CandidateScores,
+    Item,
+    Scorable,
+    attached,
+    build_pack,
+    compiled,
+    plan_packs,
+    score_pack,
+)
 from kvorum.engine.score import AnswerFormat, Normalisation
 from kvorum.errors import KvorumError
 from kvorum.posterior.memory import within_memory
@@ -52,7 +62,6 @@ class Scorer:
         """How many tokens a question takes in a pass, of all members together."""
         return len(self.members) * Item(0, question).tokens()
 
-    @torch.no_grad()
     def __call__(
         self, encoded: Sequence[Scorable], progress: Callable[[int, int], None] | None = None
     ) -> Probabilities:
@@ -60,9 +69,48 @@ class Scorer:
 
         `progress` is told questions done and questions in all.
         """
-        width = max(len(q.candidates) for q in encoded)
-        probs = np.zeros((len(self.members), len(encoded), width))
+        probs = np.zeros((len(self.members), len(encoded), _width(encoded)))
         rest = np.zeros((len(self.members), len(encoded)))
+
+        def keep(scores: CandidateScores, members: slice, rows: list[int]) -> None:
+            shape = (members.stop - members.start, len(rows))
+            p = scores.log_probs.double().exp().cpu().numpy().reshape(*shape, -1)
+            probs[members, rows, : p.shape[-1]] = p
+            rest[members, rows] = scores.rest.double().cpu().numpy().reshape(shape)
+
+        self._each_pass(encoded, keep, progress)
+        return np.repeat(probs, self.copies, axis=0), np.repeat(rest, self.copies, axis=0)
+
+    def log_likelihoods(
+        self, encoded: Sequence[Scorable], progress: Callable[[int, int], None] | None = None
+    ) -> tuple[Float64[np.ndarray, "member example candidate"], Bool[np.ndarray, "member example candidate"]]:
+        """Each active member's log-likelihood of each candidate's tokens after its prompt, in nats, by either format.
+
+        Also whether those tokens are what the member would itself go on with, greedily. -inf, and false, beyond a
+        question's last candidate.
+        """
+        found = np.full((len(self.members), len(encoded), _width(encoded)), -np.inf)
+        greedy = np.zeros(found.shape, dtype=bool)
+
+        def keep(scores: CandidateScores, members: slice, rows: list[int]) -> None:
+            assert scores.greedy is not None
+            shape = (members.stop - members.start, len(rows), scores.greedy.shape[-1])
+            found[members, rows, : shape[-1]] = scores.log_likelihoods.double().cpu().numpy().reshape(shape)
+            greedy[members, rows, : shape[-1]] = scores.greedy.cpu().numpy().reshape(shape)
+
+        self._each_pass(encoded, keep, progress, greedy=True)
+        return np.repeat(found, self.copies, axis=0), np.repeat(greedy, self.copies, axis=0)
+
+    @torch.no_grad()
+    def _each_pass(
+        self,
+        encoded: Sequence[Scorable],
+        keep: Callable[[CandidateScores, slice, list[int]], None],
+        progress: Callable[[int, int], None] | None,
+        *,
+        greedy: bool = False,
+    ) -> None:
+        """Put questions to the members, pass by pass; `keep` gets the scores, whose they are and of which questions."""
 
         def attempt(budget: int) -> None:
             done = 0
@@ -72,11 +120,9 @@ class Scorer:
                     build_pack([Item(self.members[i], encoded[row]) for i in some for row in rows]),
                     answer_format=self.answer_format,
                     normalisation=self.normalisation,
+                    greedy=greedy,
                 )
-                here, shape = slice(some.start, some.stop), (len(some), len(rows))
-                p = scores.log_probs.double().exp().cpu().numpy().reshape(*shape, -1)
-                probs[here, rows, : p.shape[-1]] = p
-                rest[here, rows] = scores.rest.double().cpu().numpy().reshape(shape)
+                keep(scores, slice(some.start, some.stop), rows)
                 if some.stop == len(self.members):
                     done += len(rows)
                     if progress:
@@ -84,7 +130,6 @@ class Scorer:
 
         longest = max(Item(0, question).tokens() for question in encoded)
         _, self.token_budget = within_memory(attempt, self.token_budget, longest=longest)
-        return np.repeat(probs, self.copies, axis=0), np.repeat(rest, self.copies, axis=0)
 
 
 @contextmanager
@@ -109,6 +154,10 @@ def scoring(
         items = [Item(scorer.members[0], question) for question in trial[:2]]
         with torch.no_grad(), compiled(attachment, items, answer_format, wanted=compile):
             yield scorer
+
+
+def _width(encoded: Sequence[Scorable]) -> int:
+    return max(len(question.candidates) for question in encoded)
 
 
 def passes(encoded: Sequence[Scorable], members: int, budget: int) -> Iterator[tuple[list[int], range]]:

@@ -48,6 +48,8 @@ class Run:
     epochs/003/calibration.json      rules of decision from held-out questions
     log.jsonl                        a line a step
     report/index.html
+    tracking/, tensorboard/          what trackers were told: docs/trackers.md
+    lm_eval/                         uncertainties on tasks of lm-evaluation-harness: docs/lm-eval.md
     ```
     """
 

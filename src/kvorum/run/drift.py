@@ -8,7 +8,9 @@ from typing import Any
 from kvorum.config import FitConfig
 
 # What may change when a run goes on, since it changes no result: where things lie, and how much is asked for.
-MAY_CHANGE = frozenset({"out", "data_root", "token_budget", "evaluate", "epochs", "save_minutes", "trust_remote_code"})
+MAY_CHANGE = frozenset(
+    {"out", "data_root", "token_budget", "evaluate", "epochs", "save_minutes", "track", "trust_remote_code"}
+)
 IDENTITY = {
     "base_revision": "base model's revision",
     "dtype": "base model's precision",

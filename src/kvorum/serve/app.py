@@ -209,7 +209,7 @@ def _count(app: FastAPI, metrics: Metrics) -> None:
         began = time.monotonic()
         try:
             response = await call_next(request)
-        except Exception as error:  # noqa: BLE001 - whatever it is, a client gets no trace, and the log has it
+        except Exception as error:  # whatever it is, a client gets no trace, and the log has it
             log.error("%s %s failed", request.method, request.url.path, exc_info=error)
             response = _error(500, "the server has failed; its log says how", None)
         route = request.scope.get("route")

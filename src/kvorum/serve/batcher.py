@@ -112,7 +112,7 @@ class Batcher:
 
     def _run(self) -> None:
         try:
-            with self.posterior.scoring(self._trial) as scorer:
+            with self.posterior.scoring(self._trial, endless=True) as scorer:
                 self._scorer = scorer
                 self._warm(scorer)
                 self._ready.set_result(None)

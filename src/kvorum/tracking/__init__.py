@@ -1,0 +1,8 @@
+"""Experiment trackers that a fit reports to: one small seam, and a file for each of them."""
+
+from kvorum.tracking.backends import refuse_missing, tracker
+from kvorum.tracking.scalars import of_numbers, of_step
+from kvorum.tracking.state import State
+from kvorum.tracking.tracker import TrackedRun, Tracker
+
+__all__ = ["State", "TrackedRun", "Tracker", "of_numbers", "of_step", "refuse_missing", "tracker"]
