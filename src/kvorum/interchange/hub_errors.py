@@ -1,0 +1,20 @@
+"""The hub's many exceptions as one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kvorum.errors import KvorumError
+
+
+@contextmanager
+def hub_errors(what: str) -> Iterator[None]:
+    """Raise what goes wrong between here and the hub as a `KvorumError` that begins with `what`."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        yield
+    except KvorumError:
+        raise
+    # Whichever HTTP client the hub's library is built on, its errors are among the bases.
+    except (OSError, ValueError, *HfHubHTTPError.__bases__) as error:
+        raise KvorumError(f"{what}: {' '.join(str(error).split())[:300] or type(error).__name__}") from error
