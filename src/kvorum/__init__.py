@@ -17,6 +17,8 @@ from kvorum.errors import KvorumError
 
 if TYPE_CHECKING:
     from kvorum.config import FitConfig
+    from kvorum.interchange.peft_export import export_peft
+    from kvorum.interchange.peft_load import load_peft
     from kvorum.posterior.fit import fit
     from kvorum.posterior.posterior import Posterior, load
     from kvorum.predictions import Predictions
@@ -31,8 +33,10 @@ __all__ = [
     "Question",
     "Run",
     "Task",
+    "export_peft",
     "fit",
     "load",
+    "load_peft",
     "load_task",
     "task_names",
 ]
@@ -44,8 +48,10 @@ _WHERE = {
     "Question": "tasks",
     "Run": "run",
     "Task": "tasks",
+    "export_peft": "interchange.peft_export",
     "fit": "posterior.fit",
     "load": "posterior.posterior",
+    "load_peft": "interchange.peft_load",
     "load_task": "tasks",
     "task_names": "tasks",
 }

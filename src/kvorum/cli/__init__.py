@@ -8,6 +8,7 @@ import tyro
 from rich.markup import escape
 
 from kvorum.cli.computing import check, demo, evaluate, fit_with, study
+from kvorum.cli.exchanging import export, import_, push
 from kvorum.cli.reading import ask, compare, questions, report, show
 from kvorum.cli.terminal_io import OPTIONS, err, out
 from kvorum.errors import KvorumError
@@ -60,8 +61,9 @@ def fit() -> None:
 
 
 app = tyro.extras.SubcommandApp()
-for command in (fit, evaluate, show, report, questions, compare, study, check, ask, demo):
+for command in (fit, evaluate, show, report, questions, compare, study, check, ask, export, push, demo):
     app.command(command)
+app.command(name="import")(import_)
 
 
 def _cut(text: str) -> str:

@@ -20,8 +20,9 @@ LONGEST_NAME = 4000
 """Characters of a name or a pattern in it."""
 
 SAME_RESULT = frozenset(
-    "auto_mapping corda_config ensure_weight_tying eva_config fan_in_fan_out inference_mode loftq_config lora_dropout "
-    "lora_ga_config megatron_core peft_version qalora_group_size runtime_config task_type".split()
+    {"auto_mapping", "fan_in_fan_out", "inference_mode", "megatron_core", "peft_version", "runtime_config", "task_type"}
+    | {"corda_config", "eva_config", "loftq_config", "lora_ga_config", "ensure_weight_tying", "qalora_group_size"}
+    | {"lora_dropout"}
 )
 """What a trained adapter's results do not depend on."""
 PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
@@ -83,7 +84,9 @@ def read_adapter_config(folder: Path, where: str) -> AdapterConfig:
         raise KvorumError(f"{file}: {describe_errors(error)}") from None
     for name in ("base_model_name_or_path", "revision"):
         if CONTROLS.search(getattr(config, name) or ""):
-            raise KvorumError(f"{file}: {name} is {reprlib.repr(getattr(config, name))}, which holds control characters")
+            raise KvorumError(
+                f"{file}: {name} is {reprlib.repr(getattr(config, name))}, which holds control characters"
+            )
     return config
 
 
@@ -93,8 +96,8 @@ def _refuse_more_than_lora(content: dict[str, Any], file: str) -> None:
     start = content.get("init_lora_weights", True)
     if start not in PLAIN_STARTS or type(start) not in (bool, str, type(None)):
         raise KvorumError(
-            f"{file}: init_lora_weights is {reprlib.repr(start)}: PEFT changes the base model's weights for it; convert "
-            "the adapter to a plain one (PEFT: save_pretrained with path_initial_model_for_weight_conversion)"
+            f"{file}: init_lora_weights is {reprlib.repr(start)}: PEFT changes the base model's weights for it; "
+            "convert the adapter to a plain one (PEFT: save_pretrained with path_initial_model_for_weight_conversion)"
         )
     known = SAME_RESULT | AdapterConfig.model_fields.keys() | {"peft_type", "bias", "init_lora_weights"}
     for name, value in content.items():

@@ -55,6 +55,10 @@ class Ensemble(BaseModel):
         """The hub's commit of the base model, where the revision is one."""
         return self.base_revision if self.base_on_hub and COMMIT.fullmatch(self.base_revision or "") else None
 
+    def for_others(self) -> "Ensemble":
+        """The same without a base model's name that means nothing elsewhere and tells of the disk here."""
+        return self if self.model in HUB_NAMES or self.base_on_hub else self.model_copy(update={"model": None})
+
     def text(self) -> str:
         """The content of the file."""
         return json.dumps(self.model_dump(), indent=2) + "\n"

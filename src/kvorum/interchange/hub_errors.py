@@ -11,10 +11,11 @@ def hub_errors(what: str) -> Iterator[None]:
     """Raise what goes wrong between here and the hub as a `KvorumError` that begins with `what`."""
     from huggingface_hub.errors import HfHubHTTPError
 
+    # Whichever HTTP client the hub's library is built on, its errors are among the bases.
+    failures: tuple[type[Exception], ...] = (ValueError, *HfHubHTTPError.__bases__)
     try:
         yield
     except KvorumError:
         raise
-    # Whichever HTTP client the hub's library is built on, its errors are among the bases.
-    except (OSError, ValueError, *HfHubHTTPError.__bases__) as error:
+    except (OSError, *failures) as error:
         raise KvorumError(f"{what}: {' '.join(str(error).split())[:300] or type(error).__name__}") from error

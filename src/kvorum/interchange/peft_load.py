@@ -178,7 +178,9 @@ def _read_tensors(
                         f"{list(shape)}"
                     )
                 if there.get_dtype() not in FLOATS:
-                    raise KvorumError(f"{where}: {name} is of type {there.get_dtype()}, expected one of {sorted(FLOATS)}")
+                    raise KvorumError(
+                        f"{where}: {name} is of type {there.get_dtype()}, expected one of {sorted(FLOATS)}"
+                    )
             tensors = {name: file.get_tensor(name).float() for name in expected}
     except KvorumError:
         raise
@@ -204,7 +206,9 @@ def _unexpected(name: str, modules: dict[str, nn.Module]) -> str:
 
 def _refuse_other_bases(sources: Sequence[Source], configs: Sequence[AdapterConfig]) -> None:
     """Raise `KvorumError` for adapters of different base models: by the last part of their names, and revisions."""
-    named = [(source, config) for source, config in zip(sources, configs, strict=True) if config.base_model_name_or_path]
+    named = [
+        (source, config) for source, config in zip(sources, configs, strict=True) if config.base_model_name_or_path
+    ]
     for source, config in named[1:]:
         first, name = named[0][1].base_model_name_or_path or "", config.base_model_name_or_path or ""
         if _last(first) != _last(name):
@@ -212,7 +216,7 @@ def _refuse_other_bases(sources: Sequence[Source], configs: Sequence[AdapterConf
                 f"{source.name}: is of the base model '{_short(name)}', {named[0][0].name} of '{_short(first)}'; an "
                 "ensemble has one"
             )
-    pinned = [(source, config.revision) for source, config in named if config.revision]
+    pinned = [(source, config.revision) for source, config in zip(sources, configs, strict=True) if config.revision]
     for source, commit in pinned[1:]:
         if commit != pinned[0][1]:
             raise KvorumError(
@@ -226,7 +230,7 @@ def _last(name: str) -> str:
 
 
 def _agreed(sources: Sequence[Source], given: Sequence[object]) -> Ensemble | None:
-    """What exported ensembles among the sources say, where they say one thing, or all that they may differ in is given."""
+    """What exported ensembles among the sources say: one thing, or all that they may differ in is given."""
     said = [source.ensemble for source in sources if source.ensemble is not None]
     forms = {(one.answer_format, one.prompt_template, one.chat, one.normalisation) for one in said}
     if len(forms) > 1 and any(one is None for one in given):

@@ -15,6 +15,7 @@ WEIGHTS = "adapter_model.safetensors"
 MEMBER = re.compile(r"member-[0-9]{2,6}")
 READ = [adapter_config.NAME, WEIGHTS, ensemble.NAME, f"member-*/{adapter_config.NAME}", f"member-*/{WEIGHTS}"]
 """What is fetched of a repository."""
+MOST = int(AT_MOST["members"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +42,8 @@ def find_sources(adapters: str | Path | Sequence[str | Path]) -> list[Source]:
     found = [source for entry in entries for source in _adapters_of(entry)]
     if not found:
         raise KvorumError("no adapters are named; give folders of PEFT adapters, or ids on the hub")
-    if len(found) > AT_MOST["members"]:
-        raise KvorumError(f"{len(found)} adapters are named; an ensemble has at most {AT_MOST['members']:,}")
+    if len(found) > MOST:
+        raise KvorumError(f"{len(found)} adapters are named; an ensemble has at most {MOST:,}")
     return found
 
 
@@ -56,11 +57,15 @@ def _adapters_of(entry: str | Path) -> list[Source]:
     if (folder / adapter_config.NAME).is_file():
         return [Source(folder, name)]
     inside = sorted(
-        itertools.islice((child for child in folder.iterdir() if MEMBER.fullmatch(child.name)), int(AT_MOST["members"])),
+        itertools.islice(
+            (child for child in folder.iterdir() if MEMBER.fullmatch(child.name)), MOST + 1
+        ),
         key=lambda child: int(child.name.partition("-")[2]),
     )
     if not inside:
-        raise KvorumError(f"{name}: holds no PEFT adapter ({adapter_config.NAME}), and no folders member-00, member-01, ...")
+        raise KvorumError(
+            f"{name}: holds no PEFT adapter ({adapter_config.NAME}), and no folders member-00, member-01, ..."
+        )
     said = Ensemble.read(folder, name)
     return [Source(child, f"{name}/{child.name}", said) for child in inside]
 
