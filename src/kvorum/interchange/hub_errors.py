@@ -9,13 +9,16 @@ from kvorum.errors import KvorumError
 @contextmanager
 def hub_errors(what: str) -> Iterator[None]:
     """Raise what goes wrong between here and the hub as a `KvorumError` that begins with `what`."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    # Whichever HTTP client the hub's library is built on, its errors are among the bases.
-    failures: tuple[type[Exception], ...] = (ValueError, *HfHubHTTPError.__bases__)
     try:
         yield
     except KvorumError:
         raise
-    except (OSError, *failures) as error:
+    except _failures() as error:
         raise KvorumError(f"{what}: {' '.join(str(error).split())[:300] or type(error).__name__}") from error
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # Whichever HTTP client the hub's library is built on, its errors are among the bases.
+    return OSError, ValueError, *HfHubHTTPError.__bases__

@@ -98,7 +98,7 @@ def target_names(targets: Collection[str], modules: Collection[str] | None) -> l
 
 def taken(
     source: Posterior | Run | str | Path, epoch: int | str, *, trust_remote_code: bool
-) -> tuple[AdapterStack, Ensemble, dict[str, nn.Module] | None]:
+) -> tuple[AdapterStack, Ensemble, Mapping[str, nn.Module] | None]:
     """The stack, what is said of it, and the base model's modules where they are known."""
     if isinstance(source, Posterior):
         about = Ensemble(
@@ -130,12 +130,12 @@ def taken(
     return stack, about, _modules(run, stack, trust_remote_code=trust_remote_code)
 
 
-def _modules(run: Run, stack: AdapterStack, *, trust_remote_code: bool) -> dict[str, nn.Module] | None:
+def _modules(run: Run, stack: AdapterStack, *, trust_remote_code: bool) -> Mapping[str, nn.Module] | None:
     config = run.config
     trusted = trust_remote_code and config.trust_remote_code
     try:
         model = skeleton(config.model, revision=config.revision, trust_remote_code=trusted)
-        modules: dict[str, nn.Module] = {name: module for name, module in model.named_modules()}  # noqa: C416
+        modules = dict(model.named_modules())
         if missing := [target for target in stack.a if target not in modules]:
             raise KvorumError(f"model '{config.model}' has no module {missing[0]}")
     except KvorumError as error:
