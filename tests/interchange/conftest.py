@@ -27,9 +27,8 @@ def adapter(tmp_path: Path) -> Maker:
             for label, parameter in adapted.named_parameters():
                 if "lora_" in label:
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
-        adapted.peft_config["default"].base_model_name_or_path = base
         adapted.save_pretrained(str(tmp_path / name))
-        return tmp_path / name
+        return change(tmp_path / name, base_model_name_or_path=base)
 
     return make
 

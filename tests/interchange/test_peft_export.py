@@ -46,7 +46,9 @@ def test_a_member_has_the_same_logits_in_peft(name: str, tmp_path: Path, recwarn
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
         assert (ours - untouched).abs().max() > 0.1, "the adapter does nothing, so that equality says nothing"
     # PEFT warns of what it mends by itself, and of keys that it misses.
-    said = [str(one.message) for one in recwarn if "fan_in_fan_out" in str(one.message) or "missing" in str(one.message)]
+    said = [
+        str(one.message) for one in recwarn if "fan_in_fan_out" in str(one.message) or "missing" in str(one.message)
+    ]
     assert not said
 
 
@@ -92,7 +94,9 @@ def test_an_export_comes_back_with_the_same_probabilities(tmp_path: Path) -> Non
     assert back.prompt == made.prompt and back.stack.alpha == made.stack.alpha
     # The tiny tokenizer has more tokens than the tiny model, so questions are of tokens that the model has.
     for position in range(3):
-        assert torch.equal(by_kvorum(back.base.model, back.stack, position), by_kvorum(made.base.model, made.stack, position))
+        assert torch.equal(
+            by_kvorum(back.base.model, back.stack, position), by_kvorum(made.base.model, made.stack, position)
+        )
 
 
 def test_a_run_is_exported_without_its_base_s_weights_and_comes_back(
@@ -140,7 +144,9 @@ def test_members_that_diverged_are_left_out(tmp_path: Path) -> None:
     back = kvorum.load_peft(tmp_path / "out", base=(tiny.model(), tiny.tokenizer()))
     ours = by_kvorum(made.base.model, made.stack, 2)
     assert torch.equal(by_kvorum(back.base.model, back.stack, 1), ours)
-    none = dataclasses.replace(made, stack=dataclasses.replace(made.stack, diverged=dict.fromkeys((0, 1, 2), "epoch 1")))
+    none = dataclasses.replace(
+        made, stack=dataclasses.replace(made.stack, diverged=dict.fromkeys((0, 1, 2), "epoch 1"))
+    )
     with pytest.raises(KvorumError, match="every member diverged"):
         kvorum.export_peft(none, tmp_path / "none")
     assert not (tmp_path / "none").exists()

@@ -164,10 +164,10 @@ def _read_tensors(
     where = f"{source.name}, {WEIGHTS}"
     try:
         with safe_open(str(source.folder / WEIGHTS), framework="pt") as file:
-            names = sorted(file.keys())
-            for name in names:
-                if name not in expected:
-                    raise KvorumError(f"{where}: {_unexpected(name, modules)}")
+            names = set(file.keys())
+            # What is of an adapter says more of what kind it is than what comes with it.
+            if more := sorted(names - expected.keys(), key=lambda name: ("lora_" not in name, name)):
+                raise KvorumError(f"{where}: {_unexpected(more[0], modules)}")
             for name, shape in expected.items():
                 if name not in names:
                     raise KvorumError(f"{where}: there is no {name}, which its configuration promises")
@@ -201,6 +201,8 @@ def _unexpected(name: str, modules: dict[str, nn.Module]) -> str:
     target, found, _ = name.removeprefix(PREFIX).rpartition(".lora_")
     if found and target not in modules:
         return f"it adapts {_short(target)}, which the base model has not{nearest(target, modules)}"
+    if not found and name.startswith(PREFIX):
+        return f"{_short(name)} is no part of an adapter, but a weight of the base model that was trained or resized"
     return f"{_short(name)} is none of the tensors that its configuration promises"
 
 

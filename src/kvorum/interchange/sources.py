@@ -57,9 +57,7 @@ def _adapters_of(entry: str | Path) -> list[Source]:
     if (folder / adapter_config.NAME).is_file():
         return [Source(folder, name)]
     inside = sorted(
-        itertools.islice(
-            (child for child in folder.iterdir() if MEMBER.fullmatch(child.name)), MOST + 1
-        ),
+        itertools.islice((child for child in folder.iterdir() if MEMBER.fullmatch(child.name)), MOST + 1),
         key=lambda child: int(child.name.partition("-")[2]),
     )
     if not inside:
