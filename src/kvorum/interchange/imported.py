@@ -155,7 +155,7 @@ def repair_imported(run: Run) -> list[tuple[str, int]]:
     if whole:
         raise KvorumError(
             f"{run.path}: {describe(whole)}; the adapters were fitted elsewhere, and cannot be computed again: "
-            f"import them from {', '.join(run.facts['imported'][:3])}, into another directory"
+            f"import them again from {', '.join(run.facts['imported'][:3])}, into another directory"
         )
     run.forget(damage)
     parts = [one.file.split("/") for one in damage]
