@@ -14,12 +14,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import kvorum
 from kvorum.errors import KvorumError
-from kvorum.interchange.adapter_config import read_adapter_config
-from kvorum.interchange.selection import selected
+from kvorum.interchange.adapter_config import AdapterConfig, read_adapter_config
+from kvorum.interchange.selection import ranks_and_alphas, selected
 from tests import tiny
 from tests.interchange.conftest import Maker, change
 from tests.interchange.logits import PROMPT, by_kvorum, by_peft
@@ -101,7 +104,7 @@ def test_patterns_and_layers_mean_what_they_mean_to_peft(adapter: Maker) -> None
         {"target_modules": ["mlp.c_proj"], "layers_to_transform": 1, "layers_pattern": ["blocks", "h"]},
         {"target_modules": r"transformer\.h\.[01]\.(attn|mlp)\.c_\w+", "exclude_modules": ["c_fc"]},
         {"target_modules": r".*\.0\.mlp\.c_fc"},
-        {"target_modules": ["c_attn"], "exclude_modules": r".*h\.\d+.attn.*"},
+        {"target_modules": ["c_attn"], "exclude_modules": r".*h\.[01].attn.*"},
     ):
         found = selected(read_adapter_config(change(adapter("m"), **settings), "m"), modules, [], "m")
         theirs = LoraConfig(**settings)
@@ -368,3 +371,32 @@ def test_nothing_of_it_needs_peft() -> None:
     code = "import sys\nsys.modules['peft'] = None\nimport kvorum\nkvorum.load_peft, kvorum.export_peft"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=8,
+)
+SETTINGS = sorted(AdapterConfig.model_fields) + [
+    "peft_type",
+    "bias",
+    "init_lora_weights",
+    "use_dora",
+    "modules_to_save",
+]
+MODULES = [name for name, _ in tiny.model().named_modules() if name]
+
+
+@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changed=st.dictionaries(st.sampled_from(SETTINGS) | st.text(max_size=12), VALUES, min_size=1, max_size=4))
+def test_any_values_are_read_or_refused(changed: dict[str, Any], tmp_path: Path) -> None:
+    whole = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"]} | changed
+    (tmp_path / "adapter_config.json").write_text(json.dumps(whole))
+    try:
+        config = read_adapter_config(tmp_path, "any")
+        found = ranks_and_alphas(config, selected(config, MODULES, [], "any"), "any")
+    except KvorumError as error:
+        assert str(error).startswith("any")
+    else:
+        assert all(config.scaling(*shape) == config.scaling(*shape) for shape in found.values()), "no scaling is NaN"
