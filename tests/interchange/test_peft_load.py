@@ -378,13 +378,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
     max_leaves=8,
 )
-SETTINGS = sorted(AdapterConfig.model_fields) + [
-    "peft_type",
-    "bias",
-    "init_lora_weights",
-    "use_dora",
-    "modules_to_save",
-]
+SETTINGS = [*AdapterConfig.model_fields, "peft_type", "bias", "init_lora_weights", "use_dora", "modules_to_save"]
 MODULES = [name for name, _ in tiny.model().named_modules() if name]
 
 
