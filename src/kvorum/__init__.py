@@ -18,6 +18,8 @@ from kvorum.errors import KvorumError
 if TYPE_CHECKING:
     from kvorum.config import FitConfig
     from kvorum.decisions import Calibration, calibrate
+    from kvorum.interchange.peft_export import export_peft
+    from kvorum.interchange.peft_load import load_peft
     from kvorum.posterior.fit import fit
     from kvorum.posterior.posterior import Posterior, load
     from kvorum.predictions import Predictions
@@ -34,8 +36,10 @@ __all__ = [
     "Run",
     "Task",
     "calibrate",
+    "export_peft",
     "fit",
     "load",
+    "load_peft",
     "load_task",
     "task_names",
 ]
@@ -49,8 +53,10 @@ _WHERE = {
     "Run": "run",
     "Task": "tasks",
     "calibrate": "decisions",
+    "export_peft": "interchange.peft_export",
     "fit": "posterior.fit",
     "load": "posterior.posterior",
+    "load_peft": "interchange.peft_load",
     "load_task": "tasks",
     "task_names": "tasks",
 }

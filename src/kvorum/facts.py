@@ -43,6 +43,8 @@ class RunFacts(_Facts):
     started: str | None = None
     drift: list[Drift] = []
     lost: list[str] = []
+    imported: list[str] = []
+    """Where the adapters come from, if they were fitted elsewhere."""
 
 
 class PredictionFacts(_Facts):

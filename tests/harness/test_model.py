@@ -195,7 +195,8 @@ def test_greedy_is_what_the_model_would_go_on_with(fitted: Fitted, tmp_path: Pat
     after = tuple(tokens[-4:])
     other = (*after[:-1], (after[-1] + 1) % 257)
     encoded = EncodedQuestion(tuple(tokens[:-4]), (after, other, after[:2], other[-1:]), None)
-    _, greedy = ours.posterior.log_likelihoods([encoded])
+    with ours.posterior.scoring([encoded]) as scorer:
+        _, greedy = scorer.log_likelihoods([encoded])
     assert greedy[:, 0].tolist() == [[True, False, True, False]] * 3
     items = [(("", ""), tokens[:-4], list(c)) for c in encoded.candidates]
     assert [g for _, g in hf._loglikelihood_tokens(items)] == greedy[0, 0].tolist()
@@ -204,7 +205,9 @@ def test_greedy_is_what_the_model_would_go_on_with(fitted: Fitted, tmp_path: Pat
 def test_raw_log_likelihoods_make_the_probabilities_that_predict_gives(fitted: Fitted) -> None:
     posterior = kvorum.load(fitted.run)
     questions = kvorum.load_task(str(fitted.questions)).train
-    scores, _ = posterior.log_likelihoods(posterior.encode(questions))
+    encoded = posterior.encode(questions)
+    with posterior.scoring(encoded) as scorer:
+        scores, _ = scorer.log_likelihoods(encoded)
     shares = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
     expected = posterior.predict(questions).probs
     assert np.allclose(shares, expected, atol=1e-6)

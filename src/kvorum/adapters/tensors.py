@@ -21,9 +21,17 @@ def save_tensors(tensors: Mapping[str, Tensor], path: str | Path, header: Mappin
 
     Raises OSError, as other writers do, where the disk does not take them.
     """
+    write_safetensors(tensors, path, {KEY: json.dumps(header)})
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]) -> None:
+    """Write tensors and the file's own metadata, texts by name.
+
+    Raises OSError where the disk does not take them.
+    """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        save_file(plain, str(path), metadata={KEY: json.dumps(header)})
+        save_file(plain, str(path), metadata=dict(metadata))
     except SafetensorError as error:
         if code := re.search(r"os error (\d+)", str(error)):
             raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from kvorum.cli.computing import check, demo, evaluate, fit_with, study
 from kvorum.cli.deciding import calibrate, serve
+from kvorum.cli.exchanging import export, import_, push
 from kvorum.cli.reading import ask, compare, questions, report, show
 from kvorum.cli.terminal_io import OPTIONS, err, out
 from kvorum.errors import KvorumError
@@ -70,8 +71,29 @@ def lm_eval() -> None:
 
 
 app = tyro.extras.SubcommandApp()
-for command in (fit, evaluate, show, report, questions, compare, study, check, calibrate, ask, serve, demo, lm_eval):
-    app.command(command)
+COMMANDS = {
+    command.__name__.strip("_").replace("_", "-"): command
+    for command in (
+        fit,
+        evaluate,
+        show,
+        report,
+        questions,
+        compare,
+        study,
+        check,
+        calibrate,
+        ask,
+        serve,
+        export,
+        import_,
+        push,
+        lm_eval,
+        demo,
+    )
+}
+for name, command in COMMANDS.items():
+    app.command(name=name)(command)
 
 
 def _cut(text: str) -> str:

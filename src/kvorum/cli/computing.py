@@ -225,6 +225,12 @@ def _repair(path: Path, *, trust_remote_code: bool) -> None:
     damage = opened.damage()
     if not damage:
         return
+    if opened.facts.get("imported"):
+        from kvorum.interchange.imported import repair_imported
+
+        with locked(path):
+            _say_unscored(path, repair_imported(opened), "is let go of")
+        return
     from kvorum.posterior.fit import repair_run_directory
     from kvorum.posterior.progress import Bars
 
@@ -232,10 +238,15 @@ def _repair(path: Path, *, trust_remote_code: bool) -> None:
         raise KvorumError(f"{path}: its base model brings Python code of its own; add --trust-remote-code")
     # Where the run lies now, which need not be where it was begun.
     config = dataclasses.replace(opened.config, out=str(path), trust_remote_code=trust_remote_code)
-    for task, epoch in repair_run_directory(_plan(config), Bars(err)):
+    unscored = repair_run_directory(_plan(config), Bars(err))
+    _say_unscored(path, unscored, "is not among the tasks that the run's own settings name")
+
+
+def _say_unscored(path: Path, unscored: list[tuple[str, int]], why: str) -> None:
+    for task, epoch in unscored:
         err.print(
-            f"{task} at epoch {epoch} is not among the tasks that the run's own settings name; score it again with: "
-            f"kvorum evaluate {path} --task {task} --epochs {epoch}",
+            f"{task} at epoch {epoch} {why}; score it again with: kvorum evaluate {path} --task {task} "
+            f"--epochs {epoch}",
             highlight=False,
             markup=False,
         )

@@ -6,14 +6,15 @@ import math
 from importlib.metadata import version
 
 import numpy as np
+from jaxtyping import Float64
 
 from kvorum.decisions.calibration import SAME, AnswerRule, Calibration, SetRule
-from kvorum.errors import KvorumError
+from kvorum.decisions.decide import doubt_at
+from kvorum.errors import KvorumError, nearest
 from kvorum.predictions import Predictions
-from kvorum.uncertainty.conformal import METHODS, conformal_threshold, coverage_bound
-from kvorum.uncertainty.doubt import DOUBTS, Doubt, doubt
+from kvorum.uncertainty.conformal import METHODS, conformal_rank, conformal_threshold, coverage_bound
+from kvorum.uncertainty.doubt import DOUBTS, Doubt
 from kvorum.uncertainty.selective import (
-    Threshold,
     aurc,
     resampled_ideal_aurc,
     threshold_for_coverage,
@@ -44,6 +45,8 @@ def calibrate(
     risk.
     """
     check_asked(target_risk, coverage, confidence, alpha)
+    if score not in DOUBTS:
+        raise KvorumError(f"'{score}' is no score of doubt{nearest(score, DOUBTS)}")
     if fitted := predictions.facts.get("trained_on_questions", 0):
         raise KvorumError(
             f"{fitted} of {len(predictions)} questions are among those that the members were fitted on, where they are "
@@ -54,23 +57,13 @@ def calibrate(
         raise KvorumError("no question has a known answer, so there is nothing to calibrate on")
     heat = fit_temperature(known.mean, known.mean_rest, known.answers) if temperature else 1.0
     mean, _ = at_temperature(known.mean, known.mean_rest, heat)
-    doubts = {name: doubt(name, known.probs, known.rest) for name in DOUBTS}
-    doubts["one_minus_top"] = 1 - mean.max(axis=1)
-    wrong = ~known.correct
-    if target_risk is not None:
-        threshold = threshold_for_risk(doubts[score], wrong, target_risk, confidence=confidence)
-    else:
-        threshold = threshold_for_coverage(doubts[score], wrong, coverage or 0.0, confidence=confidence)
-    if math.ceil((len(known) + 1) * (1 - alpha)) > len(known):
+    if conformal_rank(len(known), alpha) > len(known):
         log.warning(
             "%d questions are too few for answer sets at alpha %g: all candidates are named; at least %d are needed",
             len(known),
             alpha,
             math.ceil(1 / alpha) - 1,
         )
-    areas = {name: aurc(values, wrong) for name, values in doubts.items()}
-    ideal = float(resampled_ideal_aurc(wrong, np.ones((1, len(known))))[0])
-    asked, target = ("target_risk", target_risk) if target_risk is not None else ("coverage", coverage)
     return Calibration(
         task=str(predictions.facts.get("task", "")),
         split=str(predictions.facts.get("split", "")),
@@ -79,14 +72,7 @@ def calibrate(
         left_out=len(predictions) - len(known),
         confidence=float(confidence),
         temperature=heat,
-        answer=AnswerRule(
-            asked=asked,
-            target=float(target or 0.0),
-            score=score,
-            **_known_of(threshold),
-            aurc=areas,
-            excess_aurc={name: max(0.0, area - ideal) for name, area in areas.items()},
-        ),
+        answer=_answer_rule(known, mean, score, target_risk, coverage, confidence),
         alpha=float(alpha),
         sets={
             method: SetRule(
@@ -103,14 +89,38 @@ def calibrate(
     )
 
 
-def _known_of(threshold: Threshold) -> dict[str, float | int | None]:
-    return {
-        "threshold": threshold.value,
-        "answered": threshold.answered,
-        "wrong": threshold.wrong,
-        "risk_bound": threshold.risk_bound,
-        "coverage_bound": threshold.coverage_bound,
-    }
+def _answer_rule(
+    known: Predictions,
+    mean: Float64[np.ndarray, "example candidate"],
+    score: Doubt,
+    target_risk: float | None,
+    coverage: float | None,
+    confidence: float,
+) -> AnswerRule:
+    wrong = ~known.correct
+    doubts: dict[Doubt, Float64[np.ndarray, example]] = {name: doubt_at(name, known, mean) for name in DOUBTS}
+    if target_risk is not None:
+        asked, target = "target_risk", target_risk
+        found = threshold_for_risk(doubts[score], wrong, target, confidence=confidence)
+    else:
+        assert coverage is not None
+        asked, target = "coverage", coverage
+        found = threshold_for_coverage(doubts[score], wrong, target, confidence=confidence)
+    areas: dict[Doubt, float] = {name: aurc(values, wrong) for name, values in doubts.items()}
+    ideal = float(resampled_ideal_aurc(wrong, np.ones((1, len(known))))[0])
+    return AnswerRule(
+        asked=asked,
+        target=float(target),
+        score=score,
+        threshold=found.value,
+        answered=found.answered,
+        wrong=found.wrong,
+        risk_bound=found.risk_bound,
+        coverage_bound=found.coverage_bound,
+        aurc=areas,
+        # The ideal score is as good as any, but for rounding.
+        excess_aurc={name: max(0.0, area - ideal) for name, area in areas.items()},
+    )
 
 
 def _finite(value: float) -> float | None:

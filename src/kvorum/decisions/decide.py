@@ -35,15 +35,11 @@ def decide(predictions: Predictions, calibration: Calibration) -> Decisions:
     """Decide on every question. Raises `KvorumError` for answers of another ensemble than the one calibrated."""
     calibration.check_fits(predictions)
     mean, rest = at_temperature(predictions.mean, predictions.mean_rest, calibration.temperature)
-    rule = calibration.answer
-    if rule.score == "one_minus_top":
-        score = 1 - mean.max(axis=1)
-    else:
-        score = doubt(rule.score, predictions.probs, predictions.rest)
+    score = doubt_at(calibration.answer.score, predictions, mean)
     counts = np.array([len(choices) for choices in predictions.choices], dtype=np.int64)
     cuts = Cuts(entropy=calibration.entropy_cut, mutual_information=calibration.mi_cut)
     return Decisions(
-        answered=score <= rule.threshold,
+        answered=score <= calibration.answer.threshold,
         doubt=score,
         predicted=predictions.predicted,
         mean=mean,
@@ -54,6 +50,15 @@ def decide(predictions: Predictions, calibration: Calibration) -> Decisions:
         },
         quadrant=quadrant_of(predictions.predictive_entropy, predictions.mutual_information, cuts),
     )
+
+
+def doubt_at(
+    name: str, predictions: Predictions, mean: Float64[np.ndarray, "example candidate"]
+) -> Float64[np.ndarray, "example"]:
+    """A score of doubt where the mean's probabilities are at a temperature; entropies are the members' own."""
+    if name == "one_minus_top":
+        return 1 - mean.max(axis=1)
+    return doubt(name, predictions.probs, predictions.rest)
 
 
 def _or_all(threshold: float | None) -> float:

@@ -1,7 +1,7 @@
 """How it is computed: the tokens of many questions of many members in one pass over one base model."""
 
 from kvorum.engine.attention import attached, packed_attention
-from kvorum.engine.base_model import BaseModel, fingerprint, load_base
+from kvorum.engine.base_model import BaseModel, fingerprint, load_base, skeleton
 from kvorum.engine.compiled import compiled
 from kvorum.engine.pack import Item, Pack, Scorable, build_pack, plan_packs
 from kvorum.engine.score import CandidateScores, score_pack
@@ -21,5 +21,6 @@ __all__ = [
     "packed_attention",
     "plan_packs",
     "score_pack",
+    "skeleton",
     "verify_packed",
 ]

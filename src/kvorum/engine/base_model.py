@@ -96,6 +96,24 @@ def load_base(
     return BaseModel(name, model.to(where).eval(), tokenizer, found)  # pyright: ignore[reportArgumentType]
 
 
+def skeleton(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> PreTrainedModel:
+    """A model's modules without its weights, on the device `meta`: only its configuration is read.
+
+    Raises `KvorumError` where there is no such model, or its configuration makes none.
+    """
+    source = _packaged_smollm2() if name == SMOLLM2 else Path(name)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision}
+    try:
+        if source.suffix == ".gguf":
+            config = AutoConfig.from_pretrained(source.parent, gguf_file=source.name)
+        else:
+            config = AutoConfig.from_pretrained(str(source), **options)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise KvorumError(f"the configuration of model '{name}' could not be loaded: {_first_line(error)}") from error
+
+
 def fingerprint(model: PreTrainedModel) -> str:
     """What tells a model that was handed over from others: a digest of its settings and of the ends of each weight.
 

@@ -19,6 +19,7 @@ from kvorum.posterior.stop import StopRequest
 from kvorum.posterior.tracked import tracked
 from kvorum.run import Run, locked, relist, start_run
 from kvorum.run.directory import LOG, describe
+from kvorum.run.manifest import Manifest
 from kvorum.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -74,12 +75,13 @@ def fit_in_run_directory(job: Job, progress: Progress, *, repair: bool = False, 
     `repair` computes again what is damaged or missing; `allow_drift` goes on with other settings, data or versions than
     the run was begun with, and records that in its facts.
 
-    Raises `KvorumError` where another process works on it, it is damaged, or it holds another run, and `Stopped` when
-    a signal asked for a stop and everything is saved.
+    Raises `KvorumError` where another process works on it, it is damaged, or it holds another run or an imported one,
+    and `Stopped` when a signal asked for a stop and everything is saved.
     """
     with locked(job.out), StopRequest() as stop:
         if repair:
             relist(job.out)
+        refuse_imported(job.out)
         if allow_drift:
             # What cannot be gone on with is refused before it is recorded.
             refuse_other_shapes(Run(job.out, job.config, job.facts()), job)
@@ -95,11 +97,21 @@ def repair_run_directory(job: Job, progress: Progress) -> list[tuple[str, int]]:
     Returns the tasks and epochs whose predictions cannot be, since the job does not name those tasks.
     """
     with locked(job.out), StopRequest() as stop:
+        refuse_imported(job.out)
         before = {(task, epoch) for epoch, task in Run.open(job.out).scores()}
         run = start_run(job.out, job.config, job.facts(), repair=True)
         recompute(job, run, progress, stop)
         Fitting(job, run, progress, stop).run_all(until=0)
         return sorted(before - {(task, epoch) for epoch, task in run.scores()})
+
+
+def refuse_imported(path: Path) -> None:
+    """Raise `KvorumError` for a run whose adapters were fitted elsewhere: no settings here lead to them."""
+    if Manifest.read(path).history.get("imported"):
+        raise KvorumError(
+            f"{path} holds adapters that were fitted elsewhere and imported, so that it can neither be gone on with "
+            "nor fitted again; choose another --out"
+        )
 
 
 def recompute(job: Job, run: Run, progress: Progress, stop: StopRequest) -> None:

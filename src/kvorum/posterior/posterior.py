@@ -194,7 +194,7 @@ def from_run(
     return Posterior(
         base=base,
         stack=stack,
-        prompt=Prompt(answer_format=config.answer_format, template=_template(run), chat=config.chat),
+        prompt=Prompt(answer_format=config.answer_format, template=template_of(run), chat=config.chat),
         normalisation=config.normalisation,
         token_budget=config.token_budget,
         compile=config.compile,
@@ -203,7 +203,8 @@ def from_run(
     )
 
 
-def _template(run: Run) -> str:
+def template_of(run: Run) -> str:
+    """The template of a run's prompts; raises `KvorumError` where its facts hold none."""
     template = run.facts.get("prompt_template")
     if not isinstance(template, str):
         raise KvorumError(f"{run.path / 'config.yaml'}: facts: there is no 'prompt_template'")

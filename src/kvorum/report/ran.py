@@ -21,10 +21,11 @@ def essentials(run: Run, evaluations: Sequence[Evaluation]) -> list[tuple[str, s
     gone = left_out(evaluations)
     fitted = f" ({count(facts['train_questions'], 'question')})" if "train_questions" in facts else ""
     versions = [f"{name} {facts[name]}" for name in ("kvorum", "torch", "transformers") if name in facts]
+    imported = facts.get("imported", [])
     return [
         ("base model", config.model),
         ("revision of the base model", str(facts.get("base_revision") or "–")[:12]),
-        ("fitted on", f"{task_of(run)}{fitted}"),
+        ("said to be fitted on" if imported else "fitted on", f"{task_of(run)}{fitted}"),
         (
             "evaluated on",
             "\n".join(f"{each.task} ({count(len(each.predictions), 'question')})" for each in tasks) or "–",
@@ -32,12 +33,20 @@ def essentials(run: Run, evaluations: Sequence[Evaluation]) -> list[tuple[str, s
         ("members", str(config.members)),
         ("members left out", "\n".join(gone) or "none"),
         ("adapter", f"rank {config.rank}, alpha {config.alpha:g}, {', '.join(config.targets)}"),
-        ("prior", config.prior if config.prior == "none" else f"{config.prior}, l2 {config.l2:g}"),
-        ("fitting", f"{count(config.epochs, 'epoch')}, batches of {config.batch_size}, learning rate {config.lr:g}"),
+        *([("imported from", "\n".join(imported))] if imported else _fitting(run)),
         ("answer format", config.answer_format),
-        ("seed", str(config.seed)),
         ("versions", "\n".join(versions) or "–"),
         *((("gone on with otherwise", "\n".join(drifts)),) if (drifts := drifts_of(run)) else ()),
+    ]
+
+
+def _fitting(run: Run) -> list[tuple[str, str]]:
+    """How it was fitted; of adapters that were fitted elsewhere nothing is known."""
+    config = run.config
+    return [
+        ("prior", config.prior if config.prior == "none" else f"{config.prior}, l2 {config.l2:g}"),
+        ("fitting", f"{count(config.epochs, 'epoch')}, batches of {config.batch_size}, learning rate {config.lr:g}"),
+        ("seed", str(config.seed)),
     ]
 
 
@@ -46,7 +55,12 @@ def drifts_of(run: Run) -> list[str]:
     return [
         f"after {drift['after']} ({drift['at'][:10]}): {'; '.join([*drift['differs'], *drift.get('rounding', [])])}"
         for drift in run.facts.get("drift", [])
-    ] + ([f"lost for good: {', '.join(run.facts['lost'])}"] if run.facts.get("lost") else [])
+    ] + ([f"lost for good: {', '.join(run.facts['lost'])}"] if _lost(run) else [])
+
+
+def _lost(run: Run) -> bool:
+    """Whether something that was there is gone; an imported run never had its optimizer and log."""
+    return bool(run.facts.get("lost")) and not run.facts.get("imported")
 
 
 def settings(run: Run) -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ from kvorum.run.manifest import Damage, Manifest, Seal
 from kvorum.run.points import Point
 
 CONFIG, LOG = "config.yaml", "log.jsonl"
-HISTORY = ("started", "drift", "lost")
+HISTORY = ("started", "drift", "lost", "imported")
 """Facts that cannot be found again; the manifest holds them too, for when the configuration is damaged."""
 CHECKED_BY_ALL = 2 * 2**30
 """Bytes of a run that every command holds against their checksums; `check` reads all, and what is used always is."""

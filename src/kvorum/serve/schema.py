@@ -165,26 +165,21 @@ def request_model(options: ServeOptions) -> type[Request]:
         ),
         AfterValidator(_all_different),
     ]
-    asked = create_model(
-        "Question",
-        __base__=Asked,
-        __doc__=Asked.__doc__,
-        id=(Annotated[str, Field(max_length=200, description="Comes back with the answer")], ""),
-        question=(text, ...),
-        choices=(choices, ...),
-        subject=(
-            Annotated[str, Field(max_length=options.max_characters, description="For prompts that name one")],
-            "",
-        ),
-    )
+    subject = Annotated[str, Field(max_length=options.max_characters, description="For prompts that name one")]
+    fields: dict[str, Any] = {
+        "id": (Annotated[str, Field(max_length=200, description="Comes back with the answer")], ""),
+        "question": (text, ...),
+        "choices": (choices, ...),
+        "subject": (subject, ""),
+    }
+    asked = create_model("Question", __base__=Asked, __doc__=Asked.__doc__, **fields)
     asked.model_config["json_schema_extra"] = {"examples": [QUESTION]}
-    questions = Annotated[list[asked], Field(min_length=1, max_length=options.max_questions)]
-    return create_model(
-        "Questions",
-        __base__=Request,
-        __doc__=Request.__doc__,
-        questions=(questions, Field(examples=[[QUESTION]])),
-    )
+    questions: Any = Annotated[
+        list[asked],
+        Field(min_length=1, max_length=options.max_questions, examples=[[QUESTION]]),
+    ]
+    whole: dict[str, Any] = {"questions": (questions, ...)}
+    return create_model("Questions", __base__=Request, __doc__=Request.__doc__, **whole)
 
 
 def _all_different(choices: list[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Figure 10: the risk that is left when only the least doubted questions are answered, by score of doubt."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +12,7 @@ from kvorum.decisions.decide import SCORE_WORDS
 from kvorum.report.analysis import Studied
 from kvorum.report.figures.palette import LIGHT
 from kvorum.report.figures.sheet import Sheet
-from kvorum.uncertainty.doubt import DOUBTS, doubt
+from kvorum.uncertainty.doubt import Doubt, doubt
 from kvorum.uncertainty.selective import risk_coverage
 
 LEFT, TOP, BOTTOM, RIGHT = 0.62, 0.5, 0.55, 0.15
@@ -20,7 +21,12 @@ BLOCK_HEADING, BLOCK_GAP = 0.5, 0.55
 COLUMNS = 3
 FIRST = 10
 """Questions; the risk of fewer jumps with each of them and is not drawn."""
-STYLES = dict(zip(DOUBTS, (("run-1", "-"), ("run-2", "--"), ("run-3", "-."), ("run-4", (0, (1, 1.2)))), strict=True))
+STYLES: dict[Doubt, tuple[str, Any]] = {
+    "one_minus_top": ("run-1", "-"),
+    "predictive_entropy": ("run-2", "--"),
+    "expected_entropy": ("run-3", "-."),
+    "mutual_information": ("run-4", (0, (1, 1.2))),
+}
 
 
 def draw_risk(those: Sequence[Studied]) -> Sheet:
