@@ -8,9 +8,11 @@ import tyro
 
 from kvorum.cli.terminal_io import err, load_posterior, open_run, out, print_json
 from kvorum.config import CutOptions, StudyOptions
+from kvorum.decisions.kept import kept_calibration
 from kvorum.errors import KvorumError
 from kvorum.report.analysis import analyse
 from kvorum.terminal import answer_dict, answer_table, numbers_tables, run_dict
+from kvorum.terminal_decisions import decision_dict
 from kvorum.terminal_study import question_list, question_table, study_dict, study_tables
 
 Shown = Annotated[StudyOptions, tyro.conf.arg(name="")]
@@ -162,10 +164,16 @@ def ask(
     from kvorum.tasks.question import refuse_equal_choices
 
     refuse_equal_choices(choices)
-    predictions = load_posterior(open_run(run), epoch, trust_remote_code=trust_remote_code).ask(
+    opened = open_run(run)
+    (number,) = opened.resolve_epochs(epoch)[-1:]
+    calibration = kept_calibration(opened, number)
+    predictions = load_posterior(opened, number, trust_remote_code=trust_remote_code).ask(
         question, choices, subject=subject
     )
+    decision = decision_dict(predictions, calibration) if calibration else None
     if json:
-        print_json(answer_dict(predictions))
+        print_json(answer_dict(predictions) | {"decision": decision})
     else:
         out.print(answer_table(predictions))
+        if decision:
+            out.print(decision["why"], highlight=False, markup=False)

@@ -98,7 +98,7 @@ def _answer_rule(
     confidence: float,
 ) -> AnswerRule:
     wrong = ~known.correct
-    doubts: dict[Doubt, Float64[np.ndarray, example]] = {name: doubt_at(name, known, mean) for name in DOUBTS}
+    doubts: dict[Doubt, np.ndarray] = {name: doubt_at(name, known, mean) for name in DOUBTS}
     if target_risk is not None:
         asked, target = "target_risk", target_risk
         found = threshold_for_risk(doubts[score], wrong, target, confidence=confidence)

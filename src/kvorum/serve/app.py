@@ -22,6 +22,7 @@ from kvorum.serve.options import ServeOptions
 from kvorum.serve.page import CONTENT_SECURITY, page
 from kvorum.serve.schema import (
     Answers,
+    Asked,
     Described,
     Error,
     ErrorBody,
@@ -84,10 +85,7 @@ def build_app(served: Served, options: ServeOptions, tokens: tuple[str, ...] = (
     )
     async def answers(asked: request_model(options)) -> Answers:  # pyright: ignore[reportInvalidTypeForm]
         """Answers or abstentions, in the order of the questions, with what is known of the doubt in each."""
-        questions = [
-            Question(id=one.id, question=one.question, choices=tuple(one.choices), subject=one.subject)
-            for one in asked.questions
-        ]
+        questions = [_question(place, one) for place, one in enumerate(asked.questions)]
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(options.time_limit):
@@ -147,6 +145,13 @@ def build_app(served: Served, options: ServeOptions, tokens: tuple[str, ...] = (
     app.add_middleware(Guard, options=options, tokens=tokens)  # pyright: ignore[reportArgumentType]
     _describe_tokens(app, bool(tokens))
     return app
+
+
+def _question(place: int, asked: Asked) -> Question:
+    try:
+        return Question(id=asked.id, question=asked.question, choices=tuple(asked.choices), subject=asked.subject)
+    except KvorumError as error:
+        raise WrongQuestion(place, "choices" if "'choices'" in str(error) else "question", str(error)) from None
 
 
 def _replies(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -1,7 +1,9 @@
 """Listening, and stopping."""
 
 import logging
+import signal
 import socket
+import threading
 from collections.abc import Callable
 
 import uvicorn
@@ -22,7 +24,17 @@ def serve(served: Served, options: ServeOptions | None = None, *, told: Callable
     `told` is given the address once it answers. Raises `KvorumError` where it cannot listen, and for an address beyond
     loopback without tokens.
     """
-    Server(served, options or ServeOptions(), told).serve_until_stopped()
+    server = Server(served, options or ServeOptions(), told)
+    if threading.current_thread() is not threading.main_thread():
+        server.serve_until_stopped()
+        return
+    # uvicorn raises a signal again once it has stopped, to end a process by it; this one ends in its own time.
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server.serve_until_stopped()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Server(uvicorn.Server):
