@@ -108,8 +108,12 @@ const form = (() => {
   function blame(name, words) {
     const id = place(name);
     if (!id) return false;
-    const field = byId(id);
-    say(id, field.tagName === "TEXTAREA" && !field.value.trim() ? "It is empty. Write something here" + (id.startsWith("choice-") ? ", or remove it." : ".") : words).focus();
+    const values = candidates().map((field) => field.value);
+    const twice = values.findIndex((value, place) => values.indexOf(value) < place);
+    const empty = byId(id)?.value.trim() === "";
+    // The API counts from 0, the page in letters.
+    if (id === "choices" && twice > 0) say(id, `Choices ${letter(values.indexOf(values[twice]))} and ${letter(twice)} are the same.`).focus();
+    else say(id, empty ? `It is empty. Write something here${id.startsWith("choice-") ? ", or remove it" : ""}.` : words).focus();
     return true;
   }
 

@@ -86,9 +86,9 @@
       if (asking !== ours) return;
       say("status", "");
       refuse(error);
+    } finally {
+      if (asking === ours) giveUp();
     }
-    asking = null;
-    busy(false);
   }
 
   function refuse(error) {
