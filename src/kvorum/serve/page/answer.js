@@ -5,7 +5,7 @@ const answer = (() => {
   const named = (asked, choice) => make("span", "named", make("b", "", letter(choice)), " ", quoted(asked.choices[choice]));
 
   function verdict(reply, asked) {
-    if (reply.answer !== null) return [quoted(reply.answer, "verdict", "p")];
+    if (reply.answer !== null) return [quoted(reply.answer, reply.answer.length > 60 ? "verdict long" : "verdict", "p")];
     return [make("p", "verdict abstains", "Abstains"), make("p", "", "Most probable, yet too doubtful to be the answer: ", named(asked, reply.top))];
   }
 
@@ -154,7 +154,7 @@ const answer = (() => {
     });
     return [
       make("h3", "", "Choices that together hold the right one"),
-      make("p", "hint", `Each way of choosing them does so for ${percent(1 - calibration.alpha)} of questions like those it was calibrated on.`),
+      make("p", "hint", `Each way of choosing them does so for${calibration.temperature === 1 ? " at least" : ", nearly,"} ${percent(1 - calibration.alpha)} of questions drawn like those it was calibrated on.`),
       make("dl", "sets", ...lines),
     ];
   }

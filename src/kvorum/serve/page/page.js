@@ -18,13 +18,16 @@
     say("members", `${many(members.length, "member")}${where}, answering by ${format === "letter" ? "the letter of a choice" : "the text of a choice"}.${lost ? ` ${many(lost, "member")} more diverged in fitting and ${lost === 1 ? "has" : "have"} no vote.` : ""}`);
     byId("uncalibrated").hidden = calibration !== null;
     if (!calibration) return say("rule", "");
-    const { answer: rule, questions, confidence } = calibration;
+    const { answer: rule, questions, confidence, temperature } = calibration;
+    // A temperature from the same questions touches what is guaranteed of probabilities.
+    const nearly = temperature !== 1 && rule.score === "one_minus_top" ? " nearly" : "";
     const wrong = rule.answered ? percent(rule.wrong / rule.answered) : "none";
     const bounds = `at most ${percent(rule.risk_bound)} of its answers are wrong${rule.coverage_bound === null ? "" : ` and at least ${percent(rule.coverage_bound)} of questions are answered`}`;
-    say("rule", `Calibrated on ${many(questions, "question")} of ${calibration.task}: it answers where ${SCORES[rule.score] ?? rule.score} is at most ${rule.threshold.toPrecision(3)}, and abstains elsewhere. It answered ${percent(rule.answered / questions)} of them, ${wrong} of those wrongly. On other questions drawn like them, each with ${percent(confidence)} confidence, ${bounds}.`);
+    say("rule", `Calibrated on ${many(questions, "question")} of ${calibration.task}: it answers where ${SCORES[rule.score] ?? rule.score} is at most ${rule.threshold.toPrecision(3)}, and abstains elsewhere. It answered ${percent(rule.answered / questions)} of them, ${wrong} of those wrongly. On other questions drawn like them, each with${nearly} ${percent(confidence)} confidence, ${bounds}.`);
   }
 
   function wantToken(words) {
+    byId("lead").classList.remove("waiting");
     byId("entrance").hidden = false;
     say("token-error", words);
     byId("token").setAttribute("aria-invalid", String(Boolean(words)));
@@ -36,6 +39,7 @@
       posterior = await server.posterior();
     } catch (error) {
       if (error.status === 401) return wantToken(server.hasToken ? "The server does not know this token." : "");
+      byId("lead").classList.remove("waiting");
       byId("failed").hidden = false;
       return say("failed-words", error.words ?? String(error));
     }
@@ -49,8 +53,7 @@
     pick.offer(posterior.tasks);
     if (!posterior.tasks.length) return plane.none("The run has scored no questions at this epoch, so there are none to place an answer among.");
     try {
-      const found = await server.plane();
-      plane.show(found, found.task === posterior.calibration?.task);
+      plane.show(await server.plane(), posterior.calibration);
     } catch (error) {
       plane.none(error.words ?? String(error));
     }

@@ -113,10 +113,12 @@ const plane = (() => {
   new ResizeObserver(() => { if (figure.clientWidth !== figure.firstElementChild?.clientWidth) redraw(); }).observe(figure);
 
   return {
-    // `calibrated`: the questions and cuts are those of the calibration.
-    show: (found, calibrated) => {
+    // With a calibration the cuts are that one's, also over questions of another task.
+    show: (found, calibration) => {
       points = found;
-      byId("plane-hint").textContent = `${many(points.right.length, calibrated ? "calibration question" : "question")} of ${points.task}. The lines are their medians: the further right, the more doubt; the higher (on a square-root scale), the more of it is because members disagree.`;
+      const ours = found.task === calibration?.task ? ", which it was calibrated on" : "";
+      const whose = calibration ? "the calibration questions" : "the task";
+      byId("plane-hint").textContent = `${many(points.right.length, "question")} of ${points.task}${ours}. The lines are the medians of ${whose}: the further right, the more doubt; the higher (on a square-root scale), the more of it is because members disagree.`;
       redraw();
       tell();
     },
