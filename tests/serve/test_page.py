@@ -290,7 +290,7 @@ def test_a_picked_question_is_answered_and_judged(opened, address, abstains):
     pick(opened, place)
     check_shown(opened, found, one["choices"])
     assert opened.text_content(".asked [dir]") == one["question"]
-    assert f"held, {one['id']}" in opened.inner_text(".asked")
+    assert f"question {place + 1} of held" in opened.inner_text(".asked")
     right = found["top"] == one["answer"]
     truth = one["choices"][one["answer"]]
     assert "✓ right answer" in opened.locator(".choice").nth(one["answer"]).inner_text()

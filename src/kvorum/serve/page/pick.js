@@ -13,8 +13,9 @@ const pick = (() => {
     const ours = ++latest;
     byId("pick-error").textContent = "";
     try {
-      const { questions } = await server.questions(name, from, LISTED);
+      const found = await server.questions(name, from, LISTED);
       if (ours !== latest) return null;
+      const questions = found.questions.map((question, row) => ({ ...question, place: from + row }));
       first = from;
       byId("listed").replaceChildren(...questions.map((question) => entry(name, question)));
       mark();
@@ -32,13 +33,13 @@ const pick = (() => {
     const button = make("button", "entry", quoted(question.question, "clamp"));
     button.type = "button";
     button.addEventListener("click", () => choose(name, question));
-    button.dataset.id = question.id;
+    button.dataset.place = question.place;
     return make("li", "", button);
   }
 
   function mark() {
     for (const button of byId("listed").querySelectorAll("button")) {
-      if (picked?.task === task().task && picked.id === button.dataset.id) button.setAttribute("aria-current", "true");
+      if (picked?.task === task().task && String(picked.place) === button.dataset.place) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
     }
   }
@@ -62,7 +63,7 @@ const pick = (() => {
     const same = picked && plain(picked.question) === content.question && picked.choices.length === content.choices.length
       && picked.choices.every((choice, place) => plain(choice) === content.choices[place]);
     if (!same) return { content, known: null, from: "" };
-    return { content: { ...content, question: picked.question, choices: picked.choices }, known: picked.answer, from: `${picked.task}, ${picked.id}` };
+    return { content: { ...content, question: picked.question, choices: picked.choices }, known: picked.answer, from: `question ${commas(picked.place + 1)} of ${picked.task}` };
   }
 
   byId("task").addEventListener("change", () => load(0));
