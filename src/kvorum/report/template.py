@@ -7,10 +7,10 @@ import jinja2
 PAGES = Path(__file__).parent / "pages"
 
 
-def template(name: str) -> jinja2.Template:
-    """One of the `.jinja` files in pages/."""
+def template(name: str, folder: Path = PAGES) -> jinja2.Template:
+    """One of the `.jinja` files in a folder."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGES),
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -19,6 +19,6 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def text(name: str) -> str:
-    """A style sheet or script in pages/."""
-    return (PAGES / name).read_text(encoding="utf-8")
+def text(name: str, folder: Path = PAGES) -> str:
+    """A style sheet or script in a folder."""
+    return (folder / name).read_text(encoding="utf-8")
