@@ -177,7 +177,9 @@ def _tell_errors(app: FastAPI) -> None:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             return _error(400, f"the body is no JSON: {first['ctx']['error']}", "body")
-        return _error(422, first["msg"].removeprefix("Value error, "), _field(first["loc"]))
+        blank = first["type"] in ("string_too_short", "string_pattern_mismatch")
+        words = "it is empty" if blank else first["msg"].removeprefix("Value error, ")
+        return _error(422, words, _field(first["loc"]))
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
