@@ -235,3 +235,29 @@ def test_a_pass_that_fails_is_an_error_of_those_in_it_alone(
         assert "secret detail" in caplog.text
         broken.clear()
         assert client.post("/v1/answers", json=asked(1)).status_code == 200
+
+
+def test_where_scoring_has_ended_it_says_so_and_nobody_waits(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from kvorum.posterior import scoring
+
+    with listening(served, time_limit=30.0) as client:
+
+        def score_pack(*_: Any, **__: Any) -> Any:
+            time.sleep(0.2)
+            raise SystemExit("ended")
+
+        monkeypatch.setattr(scoring, "score_pack", score_pack)
+        began = time.monotonic()
+        with ThreadPoolExecutor(4) as pool:
+            statuses = [
+                reply.status_code
+                for reply in pool.map(
+                    lambda first: httpx.post(f"{client.base_url}/v1/answers", json=asked(2, first), timeout=60),
+                    range(4),
+                )
+            ]
+        assert set(statuses) == {503} and time.monotonic() - began < 20
+        assert client.get("/health").status_code == 503
+        assert "scoring has ended" in caplog.text

@@ -121,9 +121,13 @@ def build_app(served: Served, options: ServeOptions, tokens: tuple[str, ...] = (
             raise HTTPException(404, "the run has scored no task at this epoch")
         return found
 
-    @app.get("/health", responses=_replies(*([403] if guarded == [403] else []), 500), summary="Whether it answers")
+    @app.get(
+        "/health", responses=_replies(*([403] if guarded == [403] else []), 500, 503), summary="Whether it answers"
+    )
     async def health() -> Health:
-        """ok, once questions can be asked."""
+        """ok, while questions can be asked."""
+        if not batcher.alive:
+            raise HTTPException(503, "no more questions can be scored")
         return Health(status="ok")
 
     @app.get(

@@ -89,6 +89,11 @@ class Batcher:
         self._thread.join()
 
     @property
+    def alive(self) -> bool:
+        """Whether questions can be scored."""
+        return self._thread.is_alive() and not self._stopping
+
+    @property
     def waiting(self) -> int:
         """How many questions wait."""
         return len(self._waiting)
@@ -96,13 +101,13 @@ class Batcher:
     def submit(self, questions: Sequence[Question], encoded: Sequence[EncodedQuestion]) -> "Future[Predictions]":
         """Take the questions of a request; cancelling the future takes them out again.
 
-        Raises `QueueFull` where too many wait, and `KvorumError` after a stop.
+        Raises `QueueFull` where too many wait, and `KvorumError` where no more can be scored.
         """
         ticket = Ticket(questions)
         ours = [Waiting(ticket, place, one, self._scorer.tokens(one)) for place, one in enumerate(encoded)]
         with self._changed:
             if self._stopping:
-                raise KvorumError("the server is stopping")
+                raise KvorumError("the server is stopping, and takes no more questions")
             if len(self._waiting) + len(ours) > self.most:
                 raise QueueFull(len(self._waiting), self._tokens / self._rate)
             self._waiting.extend(ours)
@@ -111,6 +116,7 @@ class Batcher:
         return ticket.result
 
     def _run(self) -> None:
+        batch: list[Waiting] = []
         try:
             with self.posterior.scoring(self._trial, endless=True) as scorer:
                 self._scorer = scorer
@@ -118,10 +124,17 @@ class Batcher:
                 self._ready.set_result(None)
                 while batch := self._next(scorer.token_budget):
                     self._score(scorer, batch)
-        except BaseException as error:
-            if self._ready.done():
-                raise
-            self._ready.set_exception(error)
+        except BaseException as error:  # it ends the thread, so whoever waits must hear of it
+            if not self._ready.done():
+                self._ready.set_exception(error)
+                return
+            log.critical("scoring has ended", exc_info=error)
+            with self._changed:
+                self._stopping = True
+                left = [*batch, *self._waiting]
+                self._waiting.clear()
+            for one in left:
+                _settle(one.ticket.result, KvorumError("the server can no longer score"))
 
     def _warm(self, scorer: Scorer) -> None:
         """Passes of a few sizes, so that nobody waits for what a first one has to set up."""
@@ -134,24 +147,31 @@ class Batcher:
     def _next(self, budget: int) -> list[Waiting]:
         """What goes in next: those that wait longest, as many as a pass takes; nothing once all is done."""
         batch: list[Waiting] = []
+        used = 0
         with self._changed:
-            while not self._waiting and not self._stopping:
-                self._changed.wait()
-            used = 0
-            while self._waiting and (not batch or used + self._waiting[0].tokens <= budget):
-                one = self._waiting.popleft()
-                self._tokens -= one.tokens
-                if not one.ticket.result.cancelled():
-                    batch.append(one)
-                    used += one.tokens
-        if not batch and (self._waiting or not self._stopping):
-            return self._next(budget)
+            while not batch:
+                while not self._waiting:
+                    if self._stopping:
+                        return []
+                    self._changed.wait()
+                while self._waiting and (not batch or used + self._waiting[0].tokens <= budget):
+                    one = self._waiting.popleft()
+                    self._tokens -= one.tokens
+                    if not one.ticket.result.cancelled():
+                        batch.append(one)
+                        used += one.tokens
         return batch
 
     def _score(self, scorer: Scorer, batch: Sequence[Waiting]) -> None:
         began = time.monotonic()
         try:
             probs, rest = scorer([one.encoded for one in batch])
+            for row, one in enumerate(batch):
+                ticket = one.ticket
+                ticket.probs[one.place] = probs[:, row, : len(one.encoded.candidates)]
+                ticket.rest[one.place] = rest[:, row]
+                if len(ticket.probs) == len(ticket.questions):
+                    _settle(ticket.result, self._predictions(ticket))
         except Exception as error:
             log.exception("a pass of %d questions failed", len(batch))
             for one in batch:
@@ -159,12 +179,6 @@ class Batcher:
             return
         seconds, tokens = time.monotonic() - began, sum(one.tokens for one in batch)
         self._rate = 0.7 * self._rate + 0.3 * tokens / max(1e-6, seconds)
-        for row, one in enumerate(batch):
-            ticket = one.ticket
-            ticket.probs[one.place] = probs[:, row, : len(one.encoded.candidates)]
-            ticket.rest[one.place] = rest[:, row]
-            if len(ticket.probs) == len(ticket.questions):
-                _settle(ticket.result, self._predictions(ticket))
         self.told(Pass(len(batch), tokens, seconds))
 
     def _predictions(self, ticket: Ticket) -> Predictions | Exception:

@@ -74,8 +74,33 @@ class Answer(BaseModel):
     decision: Decision | None = Field(description="null where the run is not calibrated: then it always answers")
 
 
+EXAMPLE = {
+    "id": "bees",
+    "answer": "honey",
+    "top": 0,
+    "probabilities": [0.91, 0.05, 0.04],
+    "rest": 0.0,
+    "entropy": {"predictive": 0.36, "expected": 0.33, "mutual_information": 0.03},
+    "members": [
+        {"member": 0, "vote": 0, "probabilities": [0.93, 0.04, 0.03]},
+        {"member": 1, "vote": 0, "probabilities": [0.89, 0.06, 0.05]},
+    ],
+    "decision": {
+        "answered": True,
+        "score": "one_minus_top",
+        "doubt": 0.09,
+        "threshold": 0.35,
+        "kind": "confident",
+        "sets": {"lac": [0], "adaptive": [0]},
+        "why": "Answered: 1 - top probability 0.09 is at most 0.35, so that at most 10% of the answers are wrong.",
+    },
+}
+
+
 class Answers(BaseModel):
     """An answer for every question, in the order asked."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"answers": [EXAMPLE]}]})
 
     answers: list[Answer]
 
@@ -97,7 +122,7 @@ class Error(BaseModel):
 class Health(BaseModel):
     """Whether it answers."""
 
-    status: Literal["ok", "stopping"]
+    status: Literal["ok"]
 
 
 class TaskOf(BaseModel):
