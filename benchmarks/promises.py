@@ -94,8 +94,8 @@ def _risk(
         "refused": refused,
         "answered": float(np.mean(answered)) if several else None,
         "risk": float(np.mean(risk)) if several else None,
-        "kept on the rest": kept_rest + refused,
-        "kept on all": kept_all + refused,
+        "kept on the rest": int(kept_rest) + refused,
+        "kept on all": int(kept_all) + refused,
         "of": len(parts),
     }
 

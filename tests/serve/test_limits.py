@@ -61,7 +61,7 @@ def test_what_is_wrong_is_named(client: httpx.Client, body: Any, status: int, fi
 def test_another_content_type_is_not_taken_for_json(client: httpx.Client) -> None:
     """A page elsewhere can send plain text across origins without asking first."""
     reply = client.post("/v1/answers", content=b'{"questions": []}', headers={"content-type": "text/plain"})
-    assert reply.status_code == 422 and reply.json()["error"]["field"] == "body"
+    assert reply.status_code == 415 and reply.json()["error"]["field"] == "Content-Type"
 
 
 @pytest.mark.parametrize("declared", [True, False])

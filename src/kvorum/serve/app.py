@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -15,7 +14,8 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from kvorum.errors import KvorumError
-from kvorum.serve.batcher import Batcher, QueueFull
+from kvorum.predictions import Predictions
+from kvorum.serve.batcher import Batcher, QueueFull, Stopping
 from kvorum.serve.guard import Guard
 from kvorum.serve.metrics import Metrics
 from kvorum.serve.options import ServeOptions
@@ -31,7 +31,7 @@ from kvorum.serve.schema import (
     Plane,
     request_model,
 )
-from kvorum.serve.served import Served, WrongQuestion
+from kvorum.serve.served import NoSuchTask, Served, WrongQuestion
 from kvorum.tasks import Question
 
 log = logging.getLogger(__name__)
@@ -47,25 +47,29 @@ WORDS = {
     405: ("method", "This path has another method"),
     408: ("timeout", "The body did not arrive in time"),
     413: ("too_large", "The body is too long"),
+    415: ("media_type", "The body is not said to be JSON"),
     422: ("invalid", "A field is wrong; it is named"),
     429: ("busy", "Too many questions wait"),
     500: ("internal", "The server has failed"),
     503: ("stopping", "The server is stopping"),
     504: ("timeout", "The answer took too long"),
 }
-Call = Callable[[Request], Awaitable[Response]]
 
 
 def build_app(served: Served, options: ServeOptions, tokens: tuple[str, ...] = ()) -> FastAPI:
     """The application around a posterior: its start sets up the model, its stop finishes what was taken."""
     metrics = Metrics(lambda: float(batcher.waiting))
     batcher = Batcher(served.posterior, most=options.queue, told=metrics.passed)
+
+    def start() -> None:
+        batcher.start(served.trial())
+
     # Tokenising is the one work of a request that takes long enough to keep others waiting.
     preparing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kvorum-prepare")
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(batcher.start, served.trial())
+        await asyncio.to_thread(start)
         yield
         await asyncio.to_thread(batcher.stop)
         preparing.shutdown()
@@ -77,21 +81,27 @@ def build_app(served: Served, options: ServeOptions, tokens: tuple[str, ...] = (
         lifespan=lifespan,
         docs_url=None,  # its scripts would come from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
     )
+    app.state.start, app.state.give_up = start, batcher.give_up
     guarded = [401] if tokens else [403] if not options.open else []
 
     @app.post(
-        "/v1/answers", responses=_replies(400, *guarded, 408, 413, 422, 429, 500, 503, 504), summary="Ask questions"
+        "/v1/answers",
+        responses=_replies(400, *guarded, 408, 413, 415, 422, 429, 500, 503, 504),
+        summary="Ask questions",
     )
-    async def answers(asked: request_model(options)) -> Answers:  # pyright: ignore[reportInvalidTypeForm]
+    async def answers(request: Request, asked: request_model(options)) -> Answers:  # pyright: ignore[reportInvalidTypeForm]
         """Answers or abstentions, in the order of the questions, with what is known of the doubt in each."""
         questions = [_question(place, one) for place, one in enumerate(asked.questions)]
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(options.time_limit):
-                encoded = await loop.run_in_executor(preparing, served.prepare, questions, options)
-                # Given up at the time limit, it is cancelled, and what still waits of it is passed over.
-                predictions = await asyncio.wrap_future(batcher.submit(questions, encoded))
+                with batcher.room(len(questions)) as submit:
+                    encoded = await loop.run_in_executor(preparing, served.prepare, questions, options)
+                    scored = asyncio.wrap_future(submit(questions, encoded))
+                # Given up, it is cancelled, and what still waits of it is passed over.
+                predictions = await _unless_gone(request, scored)
         except TimeoutError:
             raise HTTPException(504, f"no answer within {options.time_limit:g} s") from None
         found = served.answers(predictions)
@@ -121,6 +131,7 @@ def build_app(served: Served, options: ServeOptions, tokens: tuple[str, ...] = (
             raise HTTPException(404, "the run has scored no task at this epoch")
         return found
 
+    @app.head("/health", include_in_schema=False)
     @app.get(
         "/health", responses=_replies(*([403] if guarded == [403] else []), 500, 503), summary="Whether it answers"
     )
@@ -140,13 +151,13 @@ def build_app(served: Served, options: ServeOptions, tokens: tuple[str, ...] = (
         """Requests, questions, passes and the process, counted."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    @app.head("/", include_in_schema=False)
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def root() -> HTMLResponse:
         return HTMLResponse(page(), headers={"content-security-policy": CONTENT_SECURITY, "cache-control": "no-cache"})
 
     _tell_errors(app)
-    _count(app, metrics)
-    app.add_middleware(Guard, options=options, tokens=tokens)  # pyright: ignore[reportArgumentType]
+    app.add_middleware(Guard, options=options, tokens=tokens, told=metrics.replied)  # pyright: ignore
     _describe_tokens(app, bool(tokens))
     return app
 
@@ -169,7 +180,6 @@ def _replies(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": words,
             "content": {"application/json": {"example": example}},
         }
-    found.setdefault(422, {"model": Error, "description": WORDS[422][1]})
     return found
 
 
@@ -177,8 +187,11 @@ def _tell_errors(app: FastAPI) -> None:
     """Every error in one form, and never a trace."""
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
+        kind = request.headers.get("content-type", "")
+        if request.method == "POST" and not kind.partition(";")[0].strip().endswith("json"):
+            return _error(415, "send the body as content-type: application/json", "Content-Type")
         if first["type"] == "json_invalid":
             return _error(400, f"the body is no JSON: {first['ctx']['error']}", "body")
         blank = first["type"] in ("string_too_short", "string_pattern_mismatch")
@@ -193,11 +206,35 @@ def _tell_errors(app: FastAPI) -> None:
     async def busy(_: Request, error: QueueFull) -> JSONResponse:
         return _error(429, str(error), None, {"retry-after": str(max(1, round(error.seconds)))})
 
-    @app.exception_handler(KvorumError)
-    async def wrong(request: Request, error: KvorumError) -> JSONResponse:
-        if isinstance(error, WrongQuestion):
-            return _error(422, str(error), error.field)
-        return _error(404 if request.method == "GET" else 503, str(error), None)
+    @app.exception_handler(Stopping)
+    async def stopping(_: Request, error: Stopping) -> JSONResponse:
+        return _error(503, str(error), None)
+
+    @app.exception_handler(WrongQuestion)
+    async def wrong(_: Request, error: WrongQuestion) -> JSONResponse:
+        return _error(422, str(error), error.field)
+
+    @app.exception_handler(NoSuchTask)
+    async def missing(_: Request, error: NoSuchTask) -> JSONResponse:
+        return _error(404, str(error), None)
+
+
+async def _unless_gone(request: Request, scored: "asyncio.Future[Predictions]") -> Predictions:
+    """The predictions; cancels them where the client goes before they are there."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    watching = asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait({scored, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not scored.done():
+            raise HTTPException(503, "nobody waits for the answer any more")
+        return await scored
+    finally:
+        watching.cancel()
+        scored.cancel()
 
 
 def _error(status: int, message: str, field: str | None, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -210,26 +247,6 @@ def _field(where: tuple[int | str, ...]) -> str:
     """`questions[0].choices[2]` of a place in the body; a parameter's name otherwise."""
     parts = list(where[1:]) if len(where) > 1 else ["body"]
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
-
-
-def _count(app: FastAPI, metrics: Metrics) -> None:
-    """Count every request, those that fail too."""
-
-    @app.middleware("http")
-    async def count(request: Request, call_next: Call) -> Response:
-        began = time.monotonic()
-        try:
-            response = await call_next(request)
-        except Exception as error:  # whatever it is, a client gets no trace, and the log has it
-            log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-            response = _error(500, "the server has failed; its log says how", None)
-        route = request.scope.get("route")
-        # By the route, since of paths there is no end.
-        path = getattr(route, "path", "other")
-        metrics.requests.labels(request.method if path != "other" else "any", path, str(response.status_code)).inc()
-        metrics.request_seconds.labels(path).observe(time.monotonic() - began)
-        response.headers["x-content-type-options"] = "nosniff"
-        return response
 
 
 def _describe_tokens(app: FastAPI, wanted: bool) -> None:

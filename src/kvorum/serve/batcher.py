@@ -4,8 +4,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +18,13 @@ from kvorum.posterior.scoring import Scorer
 from kvorum.predictions import Predictions
 from kvorum.tasks import EncodedQuestion, Question
 
+Submit = Callable[[Sequence[Question], Sequence[EncodedQuestion]], "Future[Predictions]"]
+
 log = logging.getLogger(__name__)
+
+
+class Stopping(KvorumError):
+    """No more questions can be scored."""
 
 
 class QueueFull(KvorumError):
@@ -67,7 +74,8 @@ class Batcher:
         """Questions that may wait."""
         self.told = told
         self._waiting: deque[Waiting] = deque()
-        self._tokens = 0
+        self._coming = 0
+        """Questions whose tokens are being made."""
         self._changed = threading.Condition()
         self._stopping = False
         self._rate = 1000.0
@@ -77,8 +85,9 @@ class Batcher:
 
     def start(self, trial: Sequence[EncodedQuestion]) -> None:
         """Put the adapters on, compile if that is wanted, and try it; returns when questions can come."""
-        self._trial = list(trial)
-        self._thread.start()
+        if not self._ready.done():
+            self._trial = list(trial)
+            self._thread.start()
         self._ready.result()
 
     def stop(self) -> None:
@@ -98,20 +107,44 @@ class Batcher:
         """How many questions wait."""
         return len(self._waiting)
 
-    def submit(self, questions: Sequence[Question], encoded: Sequence[EncodedQuestion]) -> "Future[Predictions]":
-        """Take the questions of a request; cancelling the future takes them out again.
+    def give_up(self) -> None:
+        """Answer whoever still waits that it stops."""
+        with self._changed:
+            self._stopping = True
+            left = list(self._waiting)
+            self._waiting.clear()
+            self._changed.notify()
+        for one in left:
+            _settle(one.ticket.result, Stopping("the server is stopping, and did not come to this"))
 
-        Raises `QueueFull` where too many wait, and `KvorumError` where no more can be scored.
+    @contextmanager
+    def room(self, count: int) -> Iterator[Submit]:
+        """Room for so many questions, kept while their tokens are made; what is yielded then takes them.
+
+        Raises `QueueFull` where too many wait, and `Stopping` where no more can be scored.
         """
+        with self._changed:
+            if self._stopping:
+                raise Stopping("the server is stopping, and takes no more questions")
+            # Those whose clients have gone take no room.
+            self._waiting = deque(one for one in self._waiting if not one.ticket.result.done())
+            taken = len(self._waiting) + self._coming
+            if taken + count > self.most:
+                raise QueueFull(taken, sum(one.tokens for one in self._waiting) / self._rate)
+            self._coming += count
+        try:
+            yield self._submit
+        finally:
+            with self._changed:
+                self._coming -= count
+
+    def _submit(self, questions: Sequence[Question], encoded: Sequence[EncodedQuestion]) -> "Future[Predictions]":
         ticket = Ticket(questions)
         ours = [Waiting(ticket, place, one, self._scorer.tokens(one)) for place, one in enumerate(encoded)]
         with self._changed:
             if self._stopping:
-                raise KvorumError("the server is stopping, and takes no more questions")
-            if len(self._waiting) + len(ours) > self.most:
-                raise QueueFull(len(self._waiting), self._tokens / self._rate)
+                raise Stopping("the server is stopping, and takes no more questions")
             self._waiting.extend(ours)
-            self._tokens += sum(one.tokens for one in ours)
             self._changed.notify()
         return ticket.result
 
@@ -134,7 +167,7 @@ class Batcher:
                 left = [*batch, *self._waiting]
                 self._waiting.clear()
             for one in left:
-                _settle(one.ticket.result, KvorumError("the server can no longer score"))
+                _settle(one.ticket.result, Stopping("the server can no longer score"))
 
     def _warm(self, scorer: Scorer) -> None:
         """Passes of a few sizes, so that nobody waits for what a first one has to set up."""
@@ -156,8 +189,7 @@ class Batcher:
                     self._changed.wait()
                 while self._waiting and (not batch or used + self._waiting[0].tokens <= budget):
                     one = self._waiting.popleft()
-                    self._tokens -= one.tokens
-                    if not one.ticket.result.cancelled():
+                    if not one.ticket.result.done():
                         batch.append(one)
                         used += one.tokens
         return batch
@@ -174,8 +206,12 @@ class Batcher:
                     _settle(ticket.result, self._predictions(ticket))
         except Exception as error:
             log.exception("a pass of %d questions failed", len(batch))
-            for one in batch:
-                _settle(one.ticket.result, error)
+            if len(batch) > 1:
+                # Each for itself, so that one that cannot be scored spoils no other.
+                for one in batch:
+                    self._score(scorer, [one])
+            else:
+                _settle(batch[0].ticket.result, error)
             return
         seconds, tokens = time.monotonic() - began, sum(one.tokens for one in batch)
         self._rate = 0.7 * self._rate + 0.3 * tokens / max(1e-6, seconds)

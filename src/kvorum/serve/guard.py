@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import hmac
 import json
+import logging
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -14,29 +16,64 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
+log = logging.getLogger(__name__)
+
 PUBLIC = ("/", "/health")
 """Without a token: the page, which holds nothing of the run, and whether the server lives."""
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 
+METHODS = ("GET", "HEAD", "POST")
+"""That are counted by their names; of others there is no end."""
+
+
 class Guard:
     """An ASGI application around another."""
 
-    def __init__(self, app: App, options: ServeOptions, tokens: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        app: App,
+        options: ServeOptions,
+        tokens: tuple[str, ...],
+        told: Callable[[str, str, int, float], None],
+    ) -> None:
         self.app = app
         self.options = options
+        self.told = told
+        """Of every reply: method, route, status, seconds."""
         # By digest, so that neither a token's length nor its place in the file shows in the time taken.
         self.digests = [hashlib.sha256(token.encode()).digest() for token in tokens]
         self.names = None if tokens or options.open else {*LOCAL_NAMES, options.host.lower()}
         """Names that a request may give the server: a page elsewhere can point a name of its own at loopback."""
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Pass on what may pass."""
+        """Pass on what may pass, and count it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        began, status = time.monotonic(), 0
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), (b"x-content-type-options", b"nosniff")]
+            await send(message)
+
+        try:
+            await self._pass_on(scope, receive, noting)
+        except Exception as error:  # whatever it is, a client gets no trace, and the log has it
+            log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            if not status:
+                await _refuse(noting, 500, "internal", "the server has failed; its log says how", None)
+        # By the route, since of paths there is no end.
+        route = getattr(scope.get("route"), "path", "other")
+        self.told(scope["method"] if scope["method"] in METHODS else "other", route, status, time.monotonic() - began)
+
+    async def _pass_on(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         headers = {name.lower(): value for name, value in scope["headers"]}
-        if self.names is not None and _host(headers.get(b"host", b"")) not in self.names:
+        hosts = [_host(value) for name, value in scope["headers"] if name.lower() == b"host"]
+        if self.names is not None and not (len(hosts) == 1 and hosts[0] in self.names):
             await _refuse(send, 403, "host", "the request is for another host than this server", "Host")
         elif self.digests and scope["path"] not in PUBLIC and not self._knows(headers.get(b"authorization", b"")):
             await _refuse(
@@ -97,7 +134,12 @@ def _host(value: bytes) -> str:
 
 
 async def _refuse(
-    send: Send, status: int, code: str, message: str, field: str, headers: list[tuple[bytes, bytes]] | None = None
+    send: Send,
+    status: int,
+    code: str,
+    message: str,
+    field: str | None,
+    headers: list[tuple[bytes, bytes]] | None = None,
 ) -> None:
     body = json.dumps({"error": {"code": code, "message": message, "field": field}}).encode()
     own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

@@ -38,6 +38,11 @@ class Metrics:
         )
         Gauge("kvorum_waiting_questions", "Questions in the queue", registry=self.registry).set_function(waiting)
 
+    def replied(self, method: str, path: str, status: int, seconds: float) -> None:
+        """Count a request; status 0 where its client had gone."""
+        self.requests.labels(method, path, str(status)).inc()
+        self.request_seconds.labels(path).observe(seconds)
+
     def passed(self, one: Pass) -> None:
         """Count a pass."""
         self.pass_questions.observe(one.questions)

@@ -96,6 +96,6 @@ def read_tokens(path: Path) -> tuple[str, ...]:
     if not tokens:
         raise KvorumError(f"{path}: holds no token; write one a line")
     for number, token in enumerate(tokens, start=1):
-        if len(token) < 16 or any(character.isspace() for character in token):
-            raise KvorumError(f"{path}: token {number} is shorter than 16 characters or holds a space")
+        if len(token) < 16 or not all("!" <= character <= "~" for character in token):
+            raise KvorumError(f"{path}: token {number} is shorter than 16 characters or holds a space or a control")
     return tokens

@@ -71,7 +71,10 @@ class Answer(BaseModel):
     rest: float = Field(description="Probability on everything that is no choice; 0 by text")
     entropy: Entropies
     members: list[Member]
-    decision: Decision | None = Field(description="null where the run is not calibrated: then it always answers")
+    decision: Decision | None = Field(
+        description="null where the run is not calibrated, and always answers; or where a member's probabilities are "
+        "not finite, and it abstains",
+    )
 
 
 EXAMPLE = {

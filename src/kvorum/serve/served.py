@@ -1,6 +1,7 @@
 """What a server answers from: a posterior, its rules of decision, and the questions that its run has scored."""
 
 import dataclasses
+import logging
 from functools import lru_cache
 from importlib.metadata import version
 
@@ -27,6 +28,8 @@ from kvorum.serve.schema import (
 from kvorum.tasks import EncodedQuestion, Question
 from kvorum.uncertainty.plane import QUADRANTS
 
+log = logging.getLogger(__name__)
+
 MOST_POINTS = 1000
 """On the page's plane."""
 
@@ -37,6 +40,10 @@ class WrongQuestion(KvorumError):
     def __init__(self, place: int, field: str, message: str) -> None:
         super().__init__(message)
         self.field = f"questions[{place}].{field}"
+
+
+class NoSuchTask(KvorumError):
+    """A task that the run has not scored."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,7 +92,7 @@ class Served:
                 (decision[1], decision[2]) if decision else (predictions.mean[row], float(predictions.mean_rest[row]))
             )
             top = int(predictions.predicted[row])
-            answers = decision is None or decision[0].answered
+            answers = decision[0].answered if decision else self.calibration is None
             found.append(
                 Answer(
                     id=predictions.ids[row],
@@ -113,7 +120,7 @@ class Served:
 
     def _decisions(self, predictions: Predictions) -> list[tuple[Decision, np.ndarray, float]]:
         """Of each question the decision, and the probabilities and rest at the calibration's temperature."""
-        if self.calibration is None:
+        if self.calibration is None or self._short_of(predictions):
             return []
         decisions, rule = decide(predictions, self.calibration), self.calibration.answer
         return [
@@ -133,6 +140,10 @@ class Served:
             for row in range(len(predictions))
         ]
 
+    def _short_of(self, predictions: Predictions) -> bool:
+        """Whether members have no finite probabilities there, so that rules made for all of them do not hold."""
+        return len(predictions.facts["members"]) < len(self.posterior.stack.active)
+
     def described(self, options: ServeOptions) -> Described:
         """What runs here."""
         posterior, facts = self.posterior, self.posterior.facts
@@ -150,7 +161,7 @@ class Served:
             prompt_template=posterior.prompt.template,
             calibration=self.calibration.as_dict() if self.calibration else None,
             limits={name: float(getattr(options, name)) for name in limits},
-            tasks=[TaskOf(task=task, questions=self._count(task)) for task in self.tasks],
+            tasks=[TaskOf(task=task, questions=self._count(task)) for task in self.tasks if self._readable(task)],
         )
 
     @property
@@ -159,7 +170,7 @@ class Served:
         return self.run.tasks(self.epoch) if self.run and self.epoch is not None else ()
 
     def examples(self, task: str, offset: int, limit: int) -> Examples:
-        """Some questions of a task, in its order. Raises `KvorumError` for a task that is not there."""
+        """Some questions of a task, in its order. Raises `NoSuchTask` for one that is not there."""
         predictions = self._predictions(task)
         places = range(offset, min(offset + limit, len(predictions)))
         return Examples(
@@ -199,8 +210,16 @@ class Served:
 
     def _predictions(self, task: str) -> Predictions:
         if self.run is None or self.epoch is None or task not in self.tasks:
-            raise KvorumError(f"there is no task '{task[:80]}' here{nearest(task[:80], self.tasks)}")
-        return _read(self.run, self.epoch, task)
+            raise NoSuchTask(f"there is no task '{task[:80]}' here{nearest(task[:80], self.tasks)}")
+        file = self.run.name_of(self.run.predictions_file(self.epoch, task))
+        return _read(self.run, self.epoch, task, self.run.manifest.files[file].sha256)
+
+    def _readable(self, task: str) -> bool:
+        try:
+            return self._count(task) > 0
+        except KvorumError as error:
+            log.warning("%s cannot be picked: %s", task, error)
+            return False
 
     def _count(self, task: str) -> int:
         assert self.run is not None and self.epoch is not None
@@ -208,6 +227,6 @@ class Served:
 
 
 @lru_cache(maxsize=4)
-def _read(run: Run, epoch: int, task: str) -> Predictions:
-    """Kept, since the page asks again and again, and reading takes a while."""
+def _read(run: Run, epoch: int, task: str, sha256: str) -> Predictions:
+    """Kept, since the page asks again and again, and reading takes a while; until the file is another."""
     return run.predictions(epoch, task)

@@ -1,6 +1,8 @@
 """Listening, and stopping."""
 
+import asyncio
 import logging
+import math
 import signal
 import socket
 import threading
@@ -16,6 +18,8 @@ from kvorum.serve.served import Served
 log = logging.getLogger(__name__)
 
 WAITING_CONNECTIONS = 2048
+LONGEST_HEAD = 2**16
+"""Bytes of a request's headers."""
 
 
 def serve(served: Served, options: ServeOptions | None = None, *, told: Callable[[str], None] = log.info) -> None:
@@ -44,13 +48,17 @@ class Server(uvicorn.Server):
         tokens = options.accepted()
         self.listening = _listen(options)
         self.told = told
+        self.grace = options.grace
+        self.app = build_app(served, options, tokens)
         super().__init__(
             uvicorn.Config(
-                build_app(served, options, tokens),
+                self.app,
+                http="h11",
+                h11_max_incomplete_event_size=LONGEST_HEAD,
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=round(options.grace),
+                timeout_graceful_shutdown=math.ceil(options.grace) + 5,
                 timeout_keep_alive=30,
                 backlog=WAITING_CONNECTIONS,
                 lifespan="on",
@@ -66,9 +74,17 @@ class Server(uvicorn.Server):
     def serve_until_stopped(self) -> None:
         """Answer until a signal, or `should_exit`."""
         with self.listening:
+            # Before uvicorn's own start, which would end the process with a trace where the model cannot be set up.
+            self.app.state.start()
             self.run(sockets=[self.listening])
         if not self.started:
             raise KvorumError("the server did not start; what went wrong is above")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what was taken; what is left at the end of the grace hears that the server stops."""
+        late = asyncio.get_running_loop().call_later(self.grace, self.app.state.give_up)
+        await super().shutdown(sockets)
+        late.cancel()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
