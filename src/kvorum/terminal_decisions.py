@@ -7,14 +7,15 @@ from rich.table import Table
 from rich.text import Text
 
 from kvorum.decisions.calibration import Calibration
-from kvorum.decisions.decide import SCORE_WORDS, decide, why
+from kvorum.decisions.decide import decide
+from kvorum.decisions.words import SCORE_WORDS, at_least, at_most, percent, why
 from kvorum.predictions import Predictions
 from kvorum.uncertainty.plane import QUADRANTS
 
 
 def calibration_lines(calibration: Calibration) -> Iterator[Text | Table]:
     """What was found, with what is guaranteed."""
-    rule, sure = calibration.answer, f"{calibration.confidence:.0%} confidence"
+    rule, sure = calibration.answer, f"{percent(calibration.confidence)} confidence"
     left_out = f" ({calibration.left_out} left out)" if calibration.left_out else ""
     yield Text(f"calibrated on {calibration.questions:,} questions of {calibration.task}{left_out}", style="bold")
     share = rule.answered / calibration.questions
@@ -23,15 +24,15 @@ def calibration_lines(calibration: Calibration) -> Iterator[Text | Table]:
         f"answer where {SCORE_WORDS[rule.score]} is at most {rule.threshold:.4g}: {share:.1%} of these questions, "
         f"{risk} of the answers wrong"
     )
-    bounds = f"at most {rule.risk_bound:.1%} wrong"
+    bounds = f"at most {at_most(rule.risk_bound)} wrong"
     if rule.coverage_bound is not None:
-        bounds += f", at least {rule.coverage_bound:.1%} answered"
+        bounds += f", at least {at_least(rule.coverage_bound)} answered"
     yield Text(f"on other questions of this kind, with {sure}: {bounds}")
     for method, found in calibration.sets.items():
         named = "every candidate" if found.threshold is None else f"threshold {found.threshold:.4g}"
         yield Text(
-            f"answer sets, {method}: hold the right answer in {1 - calibration.alpha:.0%} of cases ({named}; with "
-            f"{sure} in at least {found.coverage_bound:.1%})"
+            f"answer sets, {method}: hold the right answer in {percent(1 - calibration.alpha)} of cases ({named}; with "
+            f"{sure} in at least {at_least(found.coverage_bound)})"
         )
     if calibration.temperature != 1.0:
         yield Text(f"temperature of the mean: {calibration.temperature:.3f}")

@@ -8,7 +8,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from kvorum.decisions.decide import SCORE_WORDS
+from kvorum.decisions.words import SCORE_WORDS
 from kvorum.errors import KvorumError, nearest
 from kvorum.report.analysis import AT_MARKS, Analysis, Studied
 from kvorum.report.findings import Finding, Verdict, findings

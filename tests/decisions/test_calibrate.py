@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from kvorum.decisions import Calibration, calibrate, decide
-from kvorum.decisions.decide import why
 from kvorum.decisions.promises import halves, on_halves, outcome
+from kvorum.decisions.words import at_least, at_most, promise, why
 from kvorum.errors import KvorumError
 from kvorum.uncertainty.conformal import METHODS
 from kvorum.uncertainty.doubt import DOUBTS, doubt
@@ -64,6 +64,7 @@ def test_a_saved_calibration_is_the_same_when_read(tmp_path: Path) -> None:
         ({"more": 1}, "more"),
         ({"answer": []}, "answer is"),
         ({"format": "kvorum calibration 9"}, "is no calibration that this kvorum wrote"),
+        ({"sets": {"lac": {"threshold": 0.1, "coverage_bound": 0.9}}}, "sets has no 'adaptive'"),
         ({"sets": {"raps": {"threshold": 0.1, "coverage_bound": 0.9}}}, "sets"),
     ],
 )
@@ -78,7 +79,9 @@ def test_a_file_that_is_not_as_it_was_written_is_refused_by_field(
     assert str(file) in str(error.value)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", "nan", "[" * 100_000, "\ud800", '{"format": NaN}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", "nan", "[" * 100_000, "\ud800", '{"format": NaN}', '{"a": ' + "9" * 5000 + "}"]
+)
 def test_what_is_no_calibration_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "calibration.json"
     file.write_bytes(content.encode("utf-8", "surrogatepass"))
@@ -135,8 +138,25 @@ def test_questions_that_were_fitted_on_or_have_no_answer_do_not_count() -> None:
     found = calibrate(dataclasses.replace(held, answers=answers), coverage=0.5)
     assert (found.questions, found.left_out) == (300, 100)
     assert found.answer == calibrate(held.select(examples=range(100, 400)), coverage=0.5).answer
-    with pytest.raises(KvorumError, match="no question has a known answer"):
+    with pytest.raises(KvorumError, match="no question is left that has a known answer"):
         calibrate(dataclasses.replace(held, answers=np.full(400, -1)), coverage=0.5)
+
+
+def test_questions_that_were_fitted_on_are_left_out_by_their_ids_and_remembered() -> None:
+    held = make(trained_on_questions=2)
+    found = calibrate(held, coverage=0.5, fitted_ids=["q3", "q5", "elsewhere"])
+    assert (found.questions, found.left_out, found.fitted_ids) == (398, 2, ("q3", "q5"))
+    there = found.held_out(held)
+    assert there is not None and len(there) == 398 and "q3" not in there.ids
+    assert on_halves(there, found, splits=2)["questions"] == 398
+    assert found.held_out(held.select(examples=range(300))) is None, "those are others than were calibrated on"
+
+
+def test_promises_are_not_rounded_in_their_favour() -> None:
+    assert (at_most(0.1004), at_most(0.1), at_least(0.8996), at_least(0.9)) == ("10.1%", "10%", "89.9%", "90%")
+    found = calibrate(make(), coverage=0.5)
+    rule = dataclasses.replace(found.answer, asked="target_risk", target=0.125)
+    assert promise(rule, 0.999) == "at most 12.5% of the answers given are wrong (with 99.9% confidence)"
 
 
 def test_why_says_what_decided_and_what_kind_of_doubt_it_is() -> None:
@@ -174,7 +194,8 @@ def test_halves_try_on_the_other_half_what_the_first_has_taught() -> None:
         rules = calibrate(held.select(examples=half), coverage=0.6)
         each.append(outcome(held.select(examples=other), rules, resamples=1)["risk"]["value"])
     assert said["risk"]["value"] == pytest.approx(np.mean(each))
-    assert (said["halves"], said["questions"]) == (3, 200)
+    assert (said["halves"], said["questions"], said["reached"]) == (3, 200, 3)
     # Half of the questions do not tell so small a risk: nothing is said of it, and the sets are tried all the same.
     hard = on_halves(held, calibrate(make(20_000), target_risk=0.12), splits=3)
+    assert hard["reached"] == 0
     assert hard["risk"]["value"] is None and hard["sets"]["lac"]["coverage"]["value"] > 0.8

@@ -85,3 +85,16 @@ def test_rules_made_of_other_adapters_are_not_used(calibrated):
     found = Calibration.load(file)
     calibrated.put(file, dataclasses.replace(found, adapters_sha256="0" * 64).save)
     assert any("other adapters" in warning for warning in analyse(calibrated).warnings)
+
+
+def test_questions_fitted_on_stay_out_of_the_halves_and_other_questions_are_told_of(make_run):
+    run = make_run({"facts_capitals": {"questions": 60}}, epochs=[0, 1], fitted="facts_capitals")
+    whole = run.predictions(1, "facts_capitals")
+    fitted = dataclasses.replace(whole, facts=whole.facts | {"trained_on": True, "trained_on_questions": 2})
+    run.save_predictions(1, "facts_capitals", fitted)
+    keep_calibration(run, 1, calibrate(fitted, coverage=0.5, fitted_ids=whole.ids[:2]))
+    assert analyse(run).tasks[0][-1].decided["questions"] == 58
+    run.save_predictions(1, "facts_capitals", fitted.select(examples=range(50)))
+    analysis = analyse(run)
+    assert analysis.tasks[0][-1].decided is None
+    assert any("other questions at epoch 1 than it was calibrated on" in warning for warning in analysis.warnings)

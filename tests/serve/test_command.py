@@ -17,6 +17,8 @@ import kvorum
 from kvorum.cli import main
 from kvorum.decisions import calibrate
 from kvorum.decisions.kept import kept_calibration
+from kvorum.errors import KvorumError
+from kvorum.run import Damage
 from tests.serve.conftest import asked, rows
 
 CHILD = [sys.executable, "-c", "from kvorum.cli import main; main()"]
@@ -127,6 +129,44 @@ def test_a_damaged_calibration_is_not_served_without_a_word(
     file = copy.calibration_file(1)
     file.write_text(file.read_text().replace("0.95", "0.05"))
     assert "calibration.json" in failure(capsys, "serve", str(copy.path))
+
+
+def test_a_repair_lets_go_of_a_damaged_calibration_and_says_so(
+    copy: kvorum.Run, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    file = copy.calibration_file(1)
+    file.write_text(file.read_text() + " ")
+    with pytest.raises(KvorumError, match="kvorum calibrate computes it again"):
+        kept_calibration(copy, 1)
+    main(["check", str(copy.path), "--repair"])
+    assert "calibration.json is let go of; kvorum calibrate makes it again" in caplog.text
+    assert not file.exists() and kept_calibration(kvorum.Run.open(copy.path), 1) is None
+
+
+def test_a_manifest_that_is_made_again_counts_a_calibration_in(
+    copy: kvorum.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = kept_calibration(copy, 1)
+    (copy.path / "manifest.json").unlink()
+    main(["check", str(copy.path), "--repair"])
+    assert before is not None and kept_calibration(kvorum.Run.open(copy.path), 1) == before
+
+
+def test_a_calibration_that_was_not_written_to_its_end_is_told_of(copy: kvorum.Run) -> None:
+    copy.forget([Damage("epochs/001/calibration.json", "")])
+    with pytest.raises(KvorumError, match="does not count, since it was not written to its end"):
+        kept_calibration(copy, 1)
+
+
+def test_predictions_on_other_questions_of_that_name_are_not_replaced(
+    copy: kvorum.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    file = tmp_path / "elsewhere" / "held.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows(7, 900)))
+    said = failure(capsys, "calibrate", str(copy.path), "--task", str(file), "--coverage", "0.5")
+    assert "holds predictions on other questions under the name 'held'" in said
+    assert len(kvorum.Run.open(copy.path).predictions(1, "held")) == 40
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What is malformed, too much, too slow or not allowed gets an error that says so, and the server goes on."""
 
+import json
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from kvorum.errors import KvorumError
@@ -261,3 +263,64 @@ def test_where_scoring_has_ended_it_says_so_and_nobody_waits(
         assert set(statuses) == {503} and time.monotonic() - began < 20
         assert client.get("/health").status_code == 503
         assert "scoring has ended" in caplog.text
+
+
+def waiting(client: httpx.Client) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("kvorum_waiting_questions "))
+
+
+def test_who_goes_away_leaves_the_queue(slow: Callable[[float], Served]) -> None:
+    with listening(slow(0.3)) as client:
+        content = json.dumps(asked(64)).encode()
+        head = "POST /v1/answers HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: "
+        with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as wire:
+            wire.sendall(f"{head}{len(content)}\r\n\r\n".encode() + content)
+            while not waiting(client):
+                time.sleep(0.02)
+        began = time.monotonic()
+        assert client.post("/v1/answers", json=asked(1)).status_code == 200
+        assert waiting(client) == 0 and time.monotonic() - began < 3, "64 questions would take longer"
+
+
+def test_a_question_that_cannot_be_scored_spoils_no_other(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kvorum.posterior import scoring
+
+    real = scoring.score_pack
+
+    def score_pack(attachment: Any, pack: Any, **named: Any) -> Any:
+        if pack.width == 7:
+            raise RuntimeError("seven")
+        time.sleep(0.1)
+        return real(attachment, pack, **named)
+
+    monkeypatch.setattr(scoring, "score_pack", score_pack)
+    seven = {"questions": [{"question": "Which?", "choices": [str(place) for place in range(7)]}]}
+    with listening(served) as client, ThreadPoolExecutor(6) as pool:
+        bodies = [asked(3), seven, asked(2, 50), seven, asked(3, 70), asked(1)]
+        replies = list(pool.map(lambda body: client.post("/v1/answers", json=body).status_code, bodies))
+    assert replies == [200, 500, 200, 500, 200, 200]
+
+
+def test_where_a_member_gives_no_number_it_abstains(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kvorum.posterior import scoring
+
+    with listening(served) as client:
+        real = scoring.Scorer.__call__
+
+        def with_nan(self: Any, *given: Any) -> Any:
+            probs, rest = real(self, *given)
+            probs[1] = np.nan
+            return probs, rest
+
+        monkeypatch.setattr(scoring.Scorer, "__call__", with_nan)
+        (answer,) = client.post("/v1/answers", json=asked(1)).json()["answers"]
+    assert answer["answer"] is answer["decision"] is None
+    assert [member["member"] for member in answer["members"]] == [0, 2]
+
+
+def test_probes_may_ask_for_the_head_alone_and_two_hosts_are_none(client: httpx.Client) -> None:
+    assert client.head("/health").status_code == client.head("/").status_code == 200
+    reply = client.get("/health", headers=[("host", "localhost"), ("host", "evil.example")])
+    assert reply.status_code in (400, 403)
+    assert client.get("/health/").status_code == 404

@@ -103,8 +103,15 @@ def test_everything_is_answered_where_nothing_is_wrong() -> None:
 
 
 def test_too_few_questions_say_what_would_be_reached() -> None:
-    with pytest.raises(KvorumError, match=r"of 10 questions, the 10 least doubted ones come nearest.*up to 0.259"):
+    with pytest.raises(KvorumError, match=r"of 10 questions, the 10 least doubted ones come nearest.*up to 0.390"):
         threshold_for_risk(np.linspace(0, 1, 10), np.zeros(10, bool), 0.05, confidence=0.95)
+
+
+def test_a_small_share_that_is_surely_right_is_found() -> None:
+    wrong = np.ones(2000, bool)
+    wrong[:300] = False
+    found = threshold_for_risk(np.linspace(0, 1, 2000), wrong, 0.05, confidence=0.95)
+    assert 280 <= found.answered - found.wrong <= 300 and found.risk_bound <= 0.05
 
 
 def test_coverage_and_its_bounds_hold_for_others_as_often_as_promised() -> None:

@@ -5,7 +5,6 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 import tyro
 
 from kvorum.cli.terminal_io import err, load_posterior, open_run, out, print_json
@@ -68,15 +67,15 @@ def calibrate(
     with locked(opened.path):
         predictions = _answers(opened, number, asked, trust_remote_code=trust_remote_code)
         found = calibrated(
-            _held_out(opened, predictions),
+            predictions,
             target_risk=target_risk,
             coverage=coverage,
             score=score,
             confidence=confidence,
             alpha=alpha,
             temperature=temperature,
+            fitted_ids=_fitted(opened, predictions),
         )
-        found = dataclasses.replace(found, left_out=len(predictions) - found.questions)
         found = keep_calibration(opened, number, found)
     if json:
         print_json({"run": str(run), "epoch": number, "calibration": found.as_dict()})
@@ -96,31 +95,33 @@ def _answers(run: Run, epoch: int, task: "Task | str", *, trust_remote_code: boo
 
     if run.scored(epoch, task.name) and run.questions_digest(epoch, task.name) == digests_of_tests([task])[task.name]:
         return run.predictions(epoch, task.name)
+    if run.scored(epoch, task.name):
+        raise KvorumError(
+            f"{run.path} holds predictions on other questions under the name '{task.name}'; --task {task.name} "
+            "calibrates on those, kvorum evaluate replaces them, and a file of another name stands beside them"
+        )
     posterior = load_posterior(run, epoch, trust_remote_code=trust_remote_code)
     evaluate_epochs(run, posterior, [task], [epoch], progress=Bars(err))
     return run.predictions(epoch, task.name)
 
 
-def _held_out(run: Run, predictions: Predictions) -> Predictions:
-    """Without the questions that the members were fitted on."""
+def _fitted(run: Run, predictions: Predictions) -> list[str]:
+    """The ids of the questions that the members were fitted on."""
     if not predictions.facts.get("trained_on_questions"):
-        return predictions
+        return []
     from kvorum.posterior.posterior import questions_fitted
 
     fitted = questions_fitted(run)
-    fresh = np.array(
-        [place not in fitted for place in zip(predictions.questions, predictions.choices, strict=True)], dtype=bool
-    )
-    if not fresh.any():
+    places = zip(predictions.ids, predictions.questions, predictions.choices, strict=True)
+    found = [name for name, question, choices in places if (question, choices) in fitted]
+    if len(found) == len(predictions):
         raise KvorumError(
             f"all {len(predictions)} questions of {predictions.facts.get('task')} are among those that the members "
             "were fitted on; calibrate on others"
         )
-    if fresh.all():
-        return predictions  # which cannot be told apart; `calibrate` refuses them
-    err.print(f"{int((~fresh).sum())} of {len(fresh)} questions were fitted on, and are left out", highlight=False)
-    kept = predictions.select(examples=fresh)
-    return dataclasses.replace(kept, facts=kept.facts | {"trained_on": False, "trained_on_questions": 0})
+    if found:
+        err.print(f"{len(found)} of {len(predictions)} questions were fitted on, and are left out", highlight=False)
+    return found
 
 
 Served = Annotated[ServeOptions, tyro.conf.arg(name="")]

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from collections.abc import Sequence
 from importlib.metadata import version
 
 import numpy as np
@@ -20,7 +21,7 @@ from kvorum.uncertainty.selective import (
     threshold_for_coverage,
     threshold_for_risk,
 )
-from kvorum.uncertainty.temperature import at_temperature, fit_temperature
+from kvorum.uncertainty.temperature import HIGHEST, LOWEST, at_temperature, fit_temperature
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +35,14 @@ def calibrate(
     confidence: float = 0.95,
     alpha: float = 0.1,
     temperature: bool = False,
+    fitted_ids: Sequence[str] = (),
 ) -> Calibration:
     """Rules of decision from answers to questions that the members were not fitted on.
 
     One of `target_risk` (answer as much as keeps the share of wrong answers at or below it, with the confidence) and
     `coverage` (answer this share). `alpha` is the share of conformal answer sets that may miss the right answer;
-    `temperature` fits one to the mean. Questions without a known answer are left out.
+    `temperature` fits one to the mean. Questions without a known answer are left out, and those of `fitted_ids`, which
+    are the ids of questions that the members were fitted on.
 
     Raises `KvorumError` for numbers out of range, for questions that were fitted on, and where no threshold keeps the
     risk.
@@ -47,15 +50,21 @@ def calibrate(
     check_asked(target_risk, coverage, confidence, alpha)
     if score not in DOUBTS:
         raise KvorumError(f"'{score}' is no score of doubt{nearest(score, DOUBTS)}")
-    if fitted := predictions.facts.get("trained_on_questions", 0):
+    fitted = set(fitted_ids) & set(predictions.ids)
+    if (there := predictions.facts.get("trained_on_questions", 0)) > len(fitted):
         raise KvorumError(
-            f"{fitted} of {len(predictions)} questions are among those that the members were fitted on, where they are "
+            f"{there} of {len(predictions)} questions are among those that the members were fitted on, where they are "
             "right more often than elsewhere; calibrate on others"
         )
-    known = predictions.select(examples=predictions.labelled)
+    fresh = np.array([name not in fitted for name in predictions.ids], dtype=bool)
+    known = predictions.select(examples=predictions.labelled & fresh)
     if not len(known):
-        raise KvorumError("no question has a known answer, so there is nothing to calibrate on")
+        raise KvorumError("no question is left that has a known answer, so there is nothing to calibrate on")
     heat = fit_temperature(known.mean, known.mean_rest, known.answers) if temperature else 1.0
+    if heat <= LOWEST * 1.01 or heat >= HIGHEST / 1.01:
+        log.warning(
+            "the temperature is at its limit, %.3g: the probabilities tell next to nothing of these answers", heat
+        )
     mean, _ = at_temperature(known.mean, known.mean_rest, heat)
     if conformal_rank(len(known), alpha) > len(known):
         log.warning(
@@ -70,6 +79,7 @@ def calibrate(
         questions=len(known),
         questions_sha256=known.questions_digest(),
         left_out=len(predictions) - len(known),
+        fitted_ids=tuple(sorted(fitted)),
         confidence=float(confidence),
         temperature=heat,
         answer=_answer_rule(known, mean, score, target_risk, coverage, confidence),

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
@@ -13,13 +14,24 @@ from kvorum.config import describe_errors
 from kvorum.errors import KvorumError
 from kvorum.files import atomic
 from kvorum.predictions import Predictions
-from kvorum.uncertainty.conformal import ConformalMethod
+from kvorum.uncertainty.conformal import METHODS, ConformalMethod
 from kvorum.uncertainty.doubt import Doubt
 
 FORMAT = "kvorum calibration 1"
 LARGEST = 2**20
 """Bytes of a file."""
-SAME = ("model", "base_revision", "epoch", "members", "answer_format", "normalisation", "prompt_template", "chat")
+SAME = (
+    "model",
+    "base_revision",
+    "fitted_on",
+    "seed",
+    "epoch",
+    "members",
+    "answer_format",
+    "normalisation",
+    "prompt_template",
+    "chat",
+)
 """Facts of predictions in which those that are decided on must be as those that were calibrated on."""
 
 CHECKED = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -76,6 +88,8 @@ class Calibration:
     questions_sha256: str
     left_out: Count
     """Of the task's questions: fitted on, or without a known answer."""
+    fitted_ids: tuple[str, ...] = ()
+    """Those of them that were fitted on."""
     confidence: Annotated[float, Field(gt=0, lt=1)]
     temperature: Annotated[float, Field(gt=0)]
     """Of the mean's probabilities; 1 = as they are."""
@@ -94,9 +108,22 @@ class Calibration:
     kvorum: str = ""
     """The version that wrote it."""
 
+    def __post_init__(self) -> None:
+        if missing := [method for method in METHODS if method not in self.sets]:
+            raise KvorumError(f"sets has no '{missing[0]}'")
+
+    def held_out(self, predictions: Predictions) -> Predictions | None:
+        """The calibration questions among predictions; None where they are not just these."""
+        fitted = set(self.fitted_ids)
+        rows = predictions.labelled & np.array([name not in fitted for name in predictions.ids], dtype=bool)
+        found = predictions.select(examples=rows)
+        if not len(found) or found.questions_digest() != self.questions_sha256:
+            return None
+        return dataclasses.replace(found, facts=found.facts | {"trained_on": False, "trained_on_questions": 0})
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"fitted_ids": list(self.fitted_ids)}
 
     def save(self, path: str | Path) -> None:
         """Write a JSON file."""
@@ -117,7 +144,9 @@ class Calibration:
             raise KvorumError(f"{path}: there is no such file") from None
         except ValidationError as error:
             raise KvorumError(f"{path}: {describe_errors(error)}") from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError) as error:
+            if isinstance(error, KvorumError):
+                raise
             raise KvorumError(f"{path}: is no calibration, or a damaged one ({error})") from None
 
     def check_fits(self, predictions: Predictions) -> None:

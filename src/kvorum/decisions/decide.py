@@ -9,7 +9,7 @@ from kvorum.decisions.calibration import Calibration
 from kvorum.predictions import Predictions
 from kvorum.uncertainty.conformal import METHODS, ConformalMethod, conformal_sets
 from kvorum.uncertainty.doubt import doubt
-from kvorum.uncertainty.plane import QUADRANTS, Cuts, quadrant_of
+from kvorum.uncertainty.plane import Cuts, quadrant_of
 from kvorum.uncertainty.temperature import at_temperature
 
 
@@ -63,35 +63,3 @@ def doubt_at(
 
 def _or_all(threshold: float | None) -> float:
     return np.inf if threshold is None else threshold
-
-
-SCORE_WORDS = {
-    "one_minus_top": "1 - top probability",
-    "predictive_entropy": "entropy",
-    "expected_entropy": "expected entropy",
-    "mutual_information": "mutual information",
-}
-
-
-def why(decisions: Decisions, calibration: Calibration, example: int) -> str:
-    """In words, why a question is answered or not, and what kind of doubt there is."""
-    rule = calibration.answer
-    score = f"{SCORE_WORDS[rule.score]} {decisions.doubt[example]:.3g}"
-    if rule.asked == "target_risk":
-        promise = f"at most {rule.target:.0%} of the answers given are wrong"
-    else:
-        promise = f"{rule.target:.0%} of the questions are answered"
-    if decisions.answered[example]:
-        verdict = f"Answered: {score} is at most {rule.threshold:.3g}, so that {promise}."
-    else:
-        verdict = f"Abstains: {score} is above {rule.threshold:.3g}, beyond which it is not known that {promise}."
-        if rule.asked == "coverage":
-            verdict = f"Abstains: {score} is above {rule.threshold:.3g}, where it stops so that {promise}."
-    return f"{verdict} {KINDS[QUADRANTS[decisions.quadrant[example]]]}"
-
-
-KINDS = {
-    "confident": "Its members are surer than on most calibration questions, and of the same.",
-    "torn": "Its members are unsure in the same way: the doubt lies in the question, or in what the model never knew.",
-    "disputed": "Its members disagree more than on most calibration questions: fitting taught them different things.",
-}

@@ -24,6 +24,8 @@ def kept_calibration(run: Run, epoch: int) -> Calibration | None:
     """
     file = run.calibration_file(epoch)
     if not run.holds(file):
+        if file.exists():
+            raise KvorumError(f"{file}: does not count, since it was not written to its end; calibrate again")
         return None
     found = Calibration.load(run.checked(file))
     if found.adapters_sha256 != _adapters(run, epoch):
@@ -32,4 +34,7 @@ def kept_calibration(run: Run, epoch: int) -> Calibration | None:
 
 
 def _adapters(run: Run, epoch: int) -> str:
-    return run.manifest.files[run.name_of(run.adapters_file(epoch))].sha256
+    file = run.adapters_file(epoch)
+    if not run.holds(file):
+        raise KvorumError(f"{file}: there are no adapters, so nothing can be calibrated or decided by them")
+    return run.manifest.files[run.name_of(file)].sha256

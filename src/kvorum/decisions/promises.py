@@ -47,22 +47,27 @@ def on_halves(
 ) -> dict[str, Any]:
     """The same of the calibration questions themselves: what rules from a random half do on the other half.
 
-    As means over the splits, with the range in which 95% of them lie. Where half of the questions are too few for the
-    risk that was asked, nothing is said of risk and share.
+    As means over the splits, with the range in which 95% of them lie. `reached` is in how many splits half of the
+    questions were enough for the risk that was asked; where these are fewer than half, nothing is said of risk and
+    share, since the halves that are enough are the lucky ones.
     """
     known = predictions.select(examples=predictions.labelled)
     found: dict[str, list[float]] = {}
+    reached = 0
     for half, other in halves(len(known), splits, seed):
+        part, rest = known.select(examples=half), known.select(examples=other)
         try:
-            rules = again(known.select(examples=half), calibration)
+            rules, enough = again(part, calibration), True
         except KvorumError:
-            rules = again(known.select(examples=half), calibration, answering_all=True)
-            one = _flat(outcome(known.select(examples=other), rules, resamples=1)) | dict.fromkeys(ASKED, np.nan)
-        else:
-            one = _flat(outcome(known.select(examples=other), rules, resamples=1))
+            rules, enough = again(part, calibration, answering_all=True), False
+        reached += enough
+        one = _flat(outcome(rest, rules, resamples=1)) | ({} if enough else dict.fromkeys(ASKED, np.nan))
         for name, value in one.items():
             found.setdefault(name, []).append(value)
-    return _named({name: _range(np.array(values)) for name, values in found.items()}, len(known), splits)
+    ranges = {name: _range(np.array(values)) for name, values in found.items()}
+    if reached < splits / 2:
+        ranges |= {name: Interval(value=None, low=None, high=None) for name in ASKED}
+    return _named(ranges, len(known), splits) | {"reached": reached}
 
 
 ASKED = ("answered", "risk")

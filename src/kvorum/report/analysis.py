@@ -106,8 +106,11 @@ class Studied:
         predictions = self.evaluation.predictions
         if self.calibration is None or not predictions.labelled.any():
             return None
+        held_out = self.calibration.held_out(predictions)
+        if held_out is not None:
+            return on_halves(held_out, self.calibration) if len(held_out) > 1 else None
         if self.task == self.calibration.task:
-            return on_halves(predictions, self.calibration) if predictions.labelled.sum() > 1 else None
+            return None  # it has been scored on other questions since, which may be among those calibrated on
         return outcome(predictions, self.calibration)
 
     @cached_property
@@ -230,7 +233,7 @@ class Analysis:
     @property
     def warnings(self) -> list[str]:
         """What a reader must know before believing anything: epochs that do not compare, members that collapsed."""
-        found = [*self.trouble, *self._incomparable()]
+        found = [*self.trouble, *self._recalibrate(), *self._incomparable()]
         for task in self.tasks:
             last = task[-1]
             if last.epoch and last.diversity is not None and last.diversity["collapsed"]:
@@ -241,6 +244,18 @@ class Analysis:
                     "resample of their own), a higher learning rate or more epochs set them apart."
                 )
         return found
+
+    def _recalibrate(self) -> list[str]:
+        """Where the calibration questions are no longer those that the run holds."""
+        return [
+            f"{one.task} holds other questions at epoch {one.epoch} than it was calibrated on; calibrate again to see "
+            "what the rules do there."
+            for task in self.tasks
+            for one in task
+            if one.calibration is not None
+            and one.calibration.task == one.task
+            and one.calibration.held_out(one.evaluation.predictions) is None
+        ]
 
     def _incomparable(self) -> list[str]:
         """Where what is said of epochs against each other leaves something out."""

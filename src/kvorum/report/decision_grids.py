@@ -4,7 +4,7 @@ whether the run's calibration keeps its promises."""
 from collections.abc import Sequence
 from typing import Any
 
-from kvorum.decisions.decide import SCORE_WORDS
+from kvorum.decisions.words import SCORE_WORDS, guarantee
 from kvorum.report.analysis import Analysis, Studied
 from kvorum.report.grid import DASH, Body, Entry, Grid, Group, Line, heading, marked, number, percent
 from kvorum.report.words import TABLES
@@ -77,7 +77,11 @@ def decided_grid(analysis: Analysis) -> Grid | None:
     return Grid(
         key="decided",
         **TABLES["decided"],
-        words=tuple(guarantee(those[0]) for those in by_epoch.values()),
+        words=tuple(
+            guarantee(calibration, epoch)
+            for epoch, those in sorted(by_epoch.items())
+            if (calibration := those[0].calibration) is not None
+        ),
         stub="task",
         groups=(
             Group(name="answered", columns=("",)),
@@ -94,23 +98,15 @@ def decided_grid(analysis: Analysis) -> Grid | None:
     )
 
 
-def guarantee(of: Studied) -> str:
-    """What was calibrated, in a sentence."""
-    calibration = of.calibration
-    assert calibration is not None
-    rule = calibration.answer
-    asked = f"a risk of at most {rule.target:.3g}" if rule.asked == "target_risk" else f"{rule.target:.0%} answered"
-    return (
-        f"Epoch {of.epoch} was calibrated on {calibration.questions:,} questions of {calibration.task} for {asked}: "
-        f"it answers where {SCORE_WORDS[rule.score]} is at most {rule.threshold:.3g}, and with "
-        f"{calibration.confidence:.0%} confidence at most {rule.risk_bound:.1%} of those answers are wrong on other "
-        "questions of this kind. Its answer sets are to hold the right answer in at least "
-        f"{1 - calibration.alpha:.0%} of cases."
-    )
-
-
 def _head(of: Studied) -> str:
-    return f"{of.task} (held-out halves)" if of.decided and of.decided["halves"] else of.task
+    if not of.decided or not of.decided["halves"]:
+        return of.task
+    reached, halves = of.decided["reached"], of.decided["halves"]
+    return (
+        f"{of.task} (held-out halves)"
+        if reached == halves
+        else f"{of.task} (rules found in {reached} of {halves} halves)"
+    )
 
 
 def _entries(decided: dict[str, Any]) -> list[Entry]:

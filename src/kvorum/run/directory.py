@@ -127,7 +127,8 @@ class Run:
         if damage and self.manifest is not manifest:
             return self.checked(file)  # it was replaced in the meantime
         if damage:
-            raise KvorumError(f"{self.path}: {describe(damage)}; kvorum check {self.path} --repair computes it again")
+            again = "kvorum calibrate" if file == self.calibration_file(_epoch(name)) else "kvorum check --repair"
+            raise KvorumError(f"{self.path}: {describe(damage)}; {again} computes it again")
         return file
 
     def keep(self, *files: Path, drop: Iterable[Path] = ()) -> None:
@@ -193,7 +194,8 @@ class Run:
 
     def unlisted(self) -> list[Path]:
         """Files of the kinds that are listed, but are not."""
-        found = [*self.path.glob("epochs/**/*.safetensors"), *self.path.glob("epochs/*/predictions/*.parquet")]
+        kinds = ("epochs/**/*.safetensors", "epochs/*/predictions/*.parquet", "epochs/*/calibration.json")
+        found = [file for kind in kinds for file in self.path.glob(kind)]
         return [file for file in sorted(found) if listed.LISTED.fullmatch(self.name_of(file)) and not self.holds(file)]
 
     def drop_steps(self) -> None:
@@ -432,6 +434,12 @@ def describe(damage: Sequence[Damage]) -> str:
     """What is wrong with files, in a line."""
     some = "; ".join(map(str, damage[:8]))
     return some + (f"; and {len(damage) - 8} more files" if len(damage) > 8 else "")
+
+
+def _epoch(name: str) -> int:
+    """The epoch of a listed file; -1 of those that are of none."""
+    parts = name.split("/")
+    return int(parts[1]) if parts[0] == "epochs" else -1
 
 
 def _kind(value: Any) -> str:

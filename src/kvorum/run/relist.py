@@ -7,14 +7,15 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from kvorum.bounded import refuse_links
-from kvorum.errors import KvorumError
+from kvorum.bounded import read_bounded, refuse_links
 from kvorum.files import atomic
 from kvorum.predictions import Predictions
 from kvorum.run.directory import CONFIG, LOG, Run
 from kvorum.run.drift import identity
 from kvorum.run.manifest import NAME, DamagedManifest, Manifest, Seal
 from kvorum.run.points import Point
+
+LARGEST_JSON = 2**24
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +59,12 @@ def _unreadable(file: Path) -> str | None:
     try:
         if file.suffix == ".parquet":
             Predictions.load(file)
+        elif file.suffix == ".json":
+            json.loads(read_bounded(file, LARGEST_JSON))
         else:
             with safe_open(str(file), framework="np") as tensors:
                 tensors.keys()
-    except (KvorumError, SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         return str(error)
     return None
 

@@ -70,6 +70,9 @@ def start_run(
 def _forget(run: Run, damage: list[Damage]) -> None:
     """Forget damaged files, and an optimizer with its adapters: what is computed again must be of one piece."""
     gone = {one.file for one in damage}
+    for name in gone:
+        if name.endswith("/calibration.json"):
+            log.warning("%s: %s is let go of; kvorum calibrate makes it again", run.path, name)
     alone = [name.replace("adapters.", "optimizer.") for name in gone if name.endswith("/adapters.safetensors")]
     run.forget([*damage, *(Damage(name, "") for name in alone if name not in gone)])
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 import numpy as np
 
 from kvorum.decisions import Calibration, decide
-from kvorum.decisions.decide import why
+from kvorum.decisions.words import why
 from kvorum.errors import KvorumError, nearest
 from kvorum.posterior.posterior import Posterior
 from kvorum.predictions import Predictions

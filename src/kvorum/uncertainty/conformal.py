@@ -42,7 +42,7 @@ def nonconformity(
 
 def conformal_rank(questions: int, alpha: float) -> int:
     """k: which of the calibration scores, from the smallest, is the threshold; above `questions` there is none."""
-    return math.ceil((questions + 1) * (1 - alpha) - 1e-9)
+    return max(1, math.ceil((questions + 1) * (1 - alpha) - 1e-9))
 
 
 def conformal_threshold(

@@ -24,8 +24,10 @@ from kvorum.uncertainty.bootstrap import Interval, bootstrap
 from kvorum.uncertainty.doubt import DOUBTS, doubt
 from kvorum.uncertainty.scores import correct
 
-STEPS, STARTS = 100, 5
-"""Of coverages that are tested for their risk, and of those with a part of the error of their own."""
+STEPS = 100
+"""Coverages that are tested for their risk."""
+STARTS = (5, 10, 20, 40, 60, 80, 100)
+"""Those of them that have a part of the error of their own."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,22 +125,23 @@ def threshold_for_risk(
 ) -> Threshold:
     """The threshold of most coverage of which it is known, with a confidence, that the risk is at most a target.
 
-    Coverages are tested from the smallest up: that the risk is above the target is rejected where so few wrong answers
-    would be too rare. The tests at each fifth of the questions begin with a fifth of one minus the confidence, and a
-    test that rejects hands what it has on to the next; so no coverage is passed wrongly, but for one minus the
-    confidence. Testing in a fixed order: Angelopoulos et al., "Learn then Test", arXiv 2110.01052; the way the level
-    is handed on: Wiens, Pharmaceutical Statistics 2, 2003; on ranks: Geifman and El-Yaniv, arXiv 1705.08500.
+    Coverages are tested from 5% up: that the risk is above the target is rejected where so few wrong answers would be
+    too rare. Seven of the tests begin with a seventh of one minus the confidence, and a test that rejects hands what it
+    has on to the next; so no coverage is passed wrongly, but for one minus the confidence. Testing in a fixed order:
+    Angelopoulos et al., "Learn then Test", arXiv 2110.01052; the way the level is handed on: Wiens, Pharmaceutical
+    Statistics 2, 2003; on ranks: Geifman and El-Yaniv, arXiv 1705.08500.
 
     Raises `KvorumError` where no threshold is known to keep the risk.
     """
     parts = np.arange(1, STEPS + 1)
     grid = np.sort(score)[np.maximum(1, parts * len(score) // STEPS) - 1]
     answered, errors = _at(grid, score, wrong)
-    level, chosen = 0.0, None
+    level, chosen, nearest = 0.0, None, (1.0, 0)
     for place, part in enumerate(parts):
-        if part % (STEPS // STARTS) == 0:
-            level += (1 - confidence) / STARTS
+        if part in STARTS:
+            level += (1 - confidence) / len(STARTS)
         bound = upper_bound(int(errors[place]), int(answered[place]), 1 - level)
+        nearest = min(nearest, (bound, int(answered[place])))
         if bound > target:
             level = 0.0
             continue
@@ -151,7 +154,12 @@ def threshold_for_risk(
             coverage_bound=None,
         )
     if chosen is None:
-        raise KvorumError(_unreachable(answered, errors, len(score), target, confidence))
+        raise KvorumError(
+            f"no threshold is known to keep the risk at or below {target:g} with confidence {confidence:g}: of "
+            f"{len(score)} questions, the {nearest[1]} least doubted ones come nearest, where it may be up to "
+            f"{nearest[0]:.3f}; ask for more risk or less confidence, choose another score of doubt, or calibrate on "
+            "more questions"
+        )
     return chosen
 
 
@@ -173,13 +181,8 @@ def threshold_for_coverage(
         questions=len(score),
         wrong=errors,
         risk_bound=upper_bound(errors, answered, confidence),
-        coverage_bound=lower_bound(rank, len(score), confidence) if rank < len(score) else _all_seen(rank, confidence),
+        coverage_bound=lower_bound(rank, len(score), confidence),
     )
-
-
-def _all_seen(questions: int, confidence: float) -> float:
-    """The share of others that lies at or below the largest of so many."""
-    return float((1 - confidence) ** (1 / questions))
 
 
 def _at(
@@ -189,24 +192,6 @@ def _at(
     order = np.argsort(score, kind="stable")
     answered = np.searchsorted(score[order], grid, side="right")
     return answered.astype(np.int64), np.concatenate([[0], np.cumsum(wrong[order])])[answered].astype(np.int64)
-
-
-def _unreachable(
-    answered: Int64[np.ndarray, "level"],
-    errors: Int64[np.ndarray, "level"],
-    questions: int,
-    target: float,
-    confidence: float,
-) -> str:
-    least = min(
-        (upper_bound(int(wrong), int(count), confidence), int(count))
-        for wrong, count in zip(errors, answered, strict=True)
-    )
-    return (
-        f"no threshold is known to keep the risk at or below {target:g} with confidence {confidence:g}: of {questions} "
-        f"questions, the {least[1]} least doubted ones come nearest, where it may be up to {least[0]:.3f}; ask for "
-        "more risk or less confidence, choose another --score, or calibrate on more questions"
-    )
 
 
 def selective(

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from kvorum.decisions.decide import SCORE_WORDS
+from kvorum.decisions.words import SCORE_WORDS
 from kvorum.report.analysis import Studied
 from kvorum.report.figures.palette import LIGHT
 from kvorum.report.figures.sheet import Sheet

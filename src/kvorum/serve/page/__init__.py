@@ -6,7 +6,7 @@ import hashlib
 from importlib.metadata import version
 from pathlib import Path
 
-from kvorum.decisions.decide import SCORE_WORDS
+from kvorum.decisions.words import SCORE_WORDS
 from kvorum.report.figures.palette import DARK, LIGHT, css_variables
 from kvorum.report.template import template, text
 
