@@ -34,7 +34,7 @@ Adapted = dict[str, tuple[Tensor, Tensor, float]]
 
 
 def load_peft(
-    adapters: str | Path | Sequence[str | Path],
+    adapters: str | Path | Sequence[str | Path | Source],
     *,
     base: str | BaseModel | tuple[PreTrainedModel, Any] | None = None,
     answer_format: Literal["letter", "text"] | None = None,
