@@ -19,6 +19,8 @@ REFUSED = re.compile(r"[^\w.\- /]")
 """Characters that no name of a metric may hold."""
 AT_ONCE = 100
 """Parameters in a request."""
+STORE_NEEDS = ("sqlalchemy", "alembic")
+"""What the default store imports and mlflow-skinny does not bring."""
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """Where the environment says nothing else: with MLflow's own seven retries of two minutes each, a server that is gone
 would hold the fit up for a quarter of an hour."""
@@ -39,19 +41,20 @@ class MLflow:
     def start(self, run: TrackedRun) -> int:
         """Go on with the run that bears the id as its tag, or begin it.
 
-        Raises `KvorumError` where the default store lacks its package.
+        Raises `KvorumError` where the default store lacks its packages.
         """
         with _patience():
             try:
                 return self._start(run)
             except Exception as error:
                 # What it raises says that the store is unsupported, and not what is missing.
-                if "sqlite" not in str(error) or importlib.util.find_spec("sqlalchemy") is not None:
+                missing = [name for name in STORE_NEEDS if importlib.util.find_spec(name) is None]
+                if not missing or not any(word in str(error) for word in ("sqlite", *missing)):
                     raise
                 raise KvorumError(
-                    "its default store is a SQLite file, which needs SQLAlchemy: pip install sqlalchemy, or name a "
-                    "server with MLFLOW_TRACKING_URI, or a folder with MLFLOW_TRACKING_URI=file:./mlruns and "
-                    "MLFLOW_ALLOW_FILE_STORE=true"
+                    "its default store is a SQLite file, which needs SQLAlchemy and Alembic: pip install sqlalchemy "
+                    "alembic, or name a server with MLFLOW_TRACKING_URI, or a folder with "
+                    "MLFLOW_TRACKING_URI=file:./mlruns and MLFLOW_ALLOW_FILE_STORE=true"
                 ) from error
 
     def _start(self, run: TrackedRun) -> int:
