@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import gc
 import importlib.metadata
 import json
 import subprocess
@@ -292,8 +293,9 @@ def test_candidates_that_differ_in_context_are_one_document(fitted: Fitted, tmp_
 
 
 def test_what_is_not_offered_is_said(fitted: Fitted, tmp_path: Path) -> None:
+    ours = ensemble(fitted, tmp_path)
     with pytest.raises(NotImplementedError, match="generates no text"):
-        evaluate(ensemble(fitted, tmp_path), fitted, "said")
+        evaluate(ours, fitted, "said")
     with pytest.raises(NotImplementedError, match="perplexity"):
         EnsembleLM.loglikelihood_rolling(None, [])  # type: ignore[arg-type]
     with pytest.raises(KvorumError, match=r"no 'epochs'; did you mean 'epoch'"):
@@ -302,6 +304,26 @@ def test_what_is_not_offered_is_said(fitted: Fitted, tmp_path: Path) -> None:
         EnsembleLM()
     with pytest.raises(KvorumError, match="is there already"):
         EnsembleLM(run=fitted.run, log=tmp_path / "log.jsonl")
+
+
+def test_the_harness_s_cache_of_single_candidates_is_refused(fitted: Fitted, tmp_path: Path) -> None:
+    with pytest.raises(KvorumError, match="--use_cache keeps single candidates"):
+        evaluate(ensemble(fitted, tmp_path), fitted, "mine", use_cache=str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize(("task", "says"), [("nosuch", "nosuch"), ("said", "generates no text")])
+def test_a_task_that_cannot_be_scored_ends_the_command_with_one_line_and_no_empty_log(
+    fitted: Fitted, tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str, says: str
+) -> None:
+    named = f"run={fitted.run},log={tmp_path / 'log.jsonl'}"
+    asked = ["lm-eval", "--model", "kvorum", "--model_args", named, "--tasks", task]
+    with pytest.raises(SystemExit) as end:
+        main([*asked, "--include_path", str(fitted.tasks)])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and "kvorum: lm-eval: " in said and says in said and "Traceback" not in said
+    del end
+    gc.collect()
+    assert not (tmp_path / "log.jsonl").exists()
 
 
 @pytest.mark.slow

@@ -77,7 +77,11 @@ def test_push_uploads_members_and_a_card(run: str, hub: type[FakeApi], capsys: p
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[1] == "8" and cells[3].startswith(f"{numbers['ensemble']['nll']['value']:.3f}"[:4])
     assert all("<br>" in cell and "–" in cell for cell in cells[2:]), "every number has its interval"
-    assert 'kvorum.load_peft("user/name")' in body and 'subfolder="member-00"' in body and "--enable-lora" in body
+    assert (
+        'kvorum.load_peft("user/name", base="BASE_MODEL")' in body
+        and 'subfolder="member-00"' in body
+        and "--enable-lora" in body
+    )
     assert "facts_opposites, epoch 1 of 1" in body and f"torch {kvorum.Run.open(run).facts['torch']}" in body
 
 

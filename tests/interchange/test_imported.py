@@ -146,6 +146,73 @@ def test_an_import_that_was_stopped_halfway_is_begun_again(
     cli.main(["check", run])
 
 
+def test_a_retry_with_other_adapters_keeps_nothing_of_the_first(
+    folders: list[str], run: str, capsys: pytest.CaptureFixture
+) -> None:
+    opened = kvorum.Run.open(run)
+    opened.keep(drop=[opened.adapters_file(epoch) for epoch in (0, 1)])
+    opened.adapters_file(1).write_bytes(b"half")
+    cli.main(["import", folders[1], "--task", "facts_sums", "--out", run])
+    again = kvorum.Run.open(run)
+    assert again.facts["imported"] == folders[1:] and again.history()["imported"] == folders[1:]
+    assert again.config.members == 1 and len(again.facts["imported_sha256"]) == 1
+    cli.main(["check", run])
+
+
+def test_a_lost_manifest_is_no_import_that_was_stopped(
+    folders: list[str], run: str, capsys: pytest.CaptureFixture
+) -> None:
+    (Path(run) / "manifest.json").unlink()
+    assert "manifest.json: is missing" in fails(capsys, "import", *folders, "--task", "facts_sums", "--out", run)
+    assert (Path(run) / "epochs" / "001" / "adapters.safetensors").is_file()
+
+
+def test_a_foreign_out_is_refused_before_anything_is_loaded(
+    folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "note.txt").write_text("keep")
+    monkeypatch.setattr("kvorum.interchange.imported.load_peft", lambda *_, **__: pytest.fail("it was loaded"))
+    said = fails(capsys, "import", *folders, "--task", "facts_sums", "--out", str(tmp_path / "mine"))
+    assert "is not empty and holds no run" in said
+
+
+def test_sources_are_found_once(folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kvorum.interchange import sources
+
+    seen: list[object] = []
+    kept = sources._adapters_of
+    monkeypatch.setattr(sources, "_adapters_of", lambda entry: (seen.append(entry), kept(entry))[1])
+    cli.main(["import", *folders, "--task", "facts_sums", "--out", str(tmp_path / "once")])
+    assert [entry for entry in seen if isinstance(entry, str)] == folders
+
+
+def test_a_damaged_calibration_is_let_go_of(run: str, caplog: pytest.LogCaptureFixture) -> None:
+    opened = kvorum.Run.open(run)
+    opened.put(opened.calibration_file(1), lambda path: path.write_text("{}"))
+    opened.calibration_file(1).write_text("damaged")
+    cli.main(["check", run, "--repair"])
+    assert f"kvorum calibrate {run} --epoch 1" in caplog.text
+    assert not kvorum.Run.open(run).holds(opened.calibration_file(1))
+
+
+@pytest.mark.parametrize("how", ["damaged", "missing"])
+def test_a_lost_configuration_is_not_for_a_fit_to_write_again(
+    run: str, how: str, capsys: pytest.CaptureFixture
+) -> None:
+    file = Path(run) / "config.yaml"
+    file.unlink() if how == "missing" else file.write_text("model: x\ntask: y\n")
+    said = fails(capsys, "show", run)
+    assert "import the adapters again" in said and "into another directory" in said and "kvorum fit" not in said
+
+
+def test_an_export_is_of_one_epoch(run: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for wanted in ("all", "0,1"):
+        said = fails(capsys, "export", run, str(tmp_path / "out"), "--epoch", wanted)
+        assert "expected last, or one number" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_imported_run_is_exported_again(run: str, tmp_path: Path) -> None:
     kvorum.export_peft(run, tmp_path / "out")
     task = kvorum.load_task("facts_sums")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ import kvorum
 from kvorum.adapters import AdapterStack, find_targets, kaiming_uniform_stack
 from kvorum.engine import BaseModel, fingerprint
 from kvorum.errors import KvorumError
+from kvorum.interchange.card import loading
+from kvorum.interchange.ensemble import Ensemble
 from kvorum.interchange.peft_export import target_names
 from kvorum.posterior.posterior import Posterior
 from kvorum.tasks import Prompt, default_template
@@ -169,6 +172,35 @@ def test_nothing_is_written_over_and_nothing_is_left_half(tmp_path: Path, monkey
     with pytest.raises(OSError, match="No space left"):
         kvorum.export_peft(made, tmp_path / "half")
     assert {child.name for child in tmp_path.iterdir()} == {"mine", "empty"}
+
+
+def test_the_current_directory_is_refused_and_others_are_named_as_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = posterior()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(KvorumError, match="is the current directory, which cannot be replaced"):
+        kvorum.export_peft(made, ".")
+    kvorum.export_peft(made, "../there/../beside")
+    assert (tmp_path / "beside" / "member-00").is_dir() and not list((tmp_path / "here").iterdir())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file") as error:
+        kvorum.export_peft(made, tmp_path / "file" / "out")
+    assert error.value.filename == str(tmp_path / "file" / "out")
+
+
+def test_code_in_the_readme_is_quoted_as_its_language_quotes(tmp_path: Path) -> None:
+    made = posterior()
+    named = dataclasses.replace(made, base=dataclasses.replace(made.base, name='/data/a [b] & it\'s "c"'))
+    kvorum.export_peft(named, tmp_path / "out")
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert f"from_pretrained({json.dumps(named.base.name)})" in readme
+    assert f"vllm serve {shlex.quote(named.base.name)} --enable-lora" in readme and "base=" not in readme
+    about = Ensemble.read(tmp_path / "out", "out")
+    assert about is not None
+    unnamed = "\n".join(loading(about.for_others(), ["member-00"], "user/name", 2))
+    assert 'kvorum.load_peft("user/name", base="BASE_MODEL")' in unnamed and "vllm serve BASE_MODEL" in unnamed
 
 
 def test_the_packaged_model_is_named_as_others_find_it(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 import kvorum
 from kvorum.errors import KvorumError
 from kvorum.interchange.adapter_config import AdapterConfig, read_adapter_config
+from kvorum.interchange.ensemble import Ensemble
 from kvorum.interchange.selection import ranks_and_alphas, selected
 from tests import tiny
 from tests.interchange.conftest import Maker, change
@@ -365,6 +366,61 @@ def test_ensembles_with_different_prompts_need_to_be_told(adapter: Maker, tmp_pa
     file.write_text("{{ question }}!")
     given = load(*both, answer_format="text", prompt=file, chat=False, normalisation="sum")
     assert given.prompt.template == "{{ question }}!" and len(given.stack.members) == 2
+
+
+SAID = {"answer_format": "text", "normalisation": "sum", "chat": False, "prompt_template": "{{ question }}"}
+
+
+def exported(folder: Path, adapter: Path, **said: Any) -> Path:
+    """An ensemble of one, as kvorum exports it."""
+    shutil.copytree(adapter, folder / "member-00")
+    (folder / "kvorum.json").write_text(json.dumps(SAID | said))
+    return folder
+
+
+def test_ensembles_of_different_bases_are_refused_unless_the_base_is_given(
+    adapter: Maker, tiny_model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unnamed = adapter("m", base=None)
+    one = exported(tmp_path / "one", unnamed, base_revision="aa" * 20)
+    same = exported(tmp_path / "same", unnamed, base_revision="aa" * 20, model=tiny_model)
+    two = exported(tmp_path / "two", unnamed, base_revision="bb" * 20)
+    named = exported(tmp_path / "named", unnamed, model="org/large")
+    with pytest.raises(KvorumError, match=r"two/member-00 \(by kvorum.json\): is of revision bbbb.*one/member-00"):
+        kvorum.load_peft([one, same, two])
+    with pytest.raises(KvorumError, match=r"named/member-00 \(by kvorum.json\): is of the base model 'org/large'"):
+        kvorum.load_peft([same, named])
+    assert kvorum.load_peft([one, same]).base.name == tiny_model, "one that names none is of that which the others name"
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        load(one, same, two, named)
+    told = [record.getMessage() for record in caplog.records if "not the very one" in record.getMessage()]
+    assert len(told) == 4 and all(name in " ".join(told) for name in ("one/", "same/", "two/", "named/"))
+
+
+def test_an_ensemble_and_an_adapter_that_name_different_bases_are_refused(
+    adapter: Maker, tiny_model: str, tmp_path: Path
+) -> None:
+    folder = exported(tmp_path / "all", adapter("m", base="org/large"), model=tiny_model)
+    with pytest.raises(KvorumError, match=r"member-00: is of the base model 'org/large', .*by kvorum.json"):
+        kvorum.load_peft(folder)
+    assert kvorum.load_peft(folder, base=tiny_model).base.name == tiny_model
+
+
+def test_a_scaling_that_carries_weights_beyond_float32_is_refused(adapter: Maker) -> None:
+    large = rewrite(
+        adapter("large", lora_alpha=1000),
+        lambda t: t.update({name: torch.full_like(value, 1e37) for name, value in t.items() if "lora_B" in name}),
+    )
+    with pytest.raises(KvorumError, match=r"large, adapter_model.safetensors: B of .* is beyond float32"):
+        load(adapter("one"), large)
+
+
+def test_a_bare_name_is_an_id_on_the_hub_where_its_commit_is_known() -> None:
+    said = Ensemble.model_validate(SAID | {"model": "gpt2", "base_revision": "ab" * 20})
+    assert said.base_on_hub == "gpt2" and said.base_commit == "ab" * 20 and said.for_others().model == "gpt2"
+    folder = said.model_copy(update={"base_revision": "ab" * 32})
+    assert folder.base_on_hub is None and folder.for_others().model is None
 
 
 def test_nothing_of_it_needs_peft() -> None:

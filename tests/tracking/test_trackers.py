@@ -1,5 +1,6 @@
 """Each tracker's store, read back by its own reader, against the run's log and numbers."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -41,10 +42,10 @@ def fit(model: str, questions: str, out: Path | None, *track: str, **more: Any) 
 def expected(path: Path) -> Points:
     """What a tracker must hold of a run, from the run's own files."""
     run = Run.open(path)
-    each = run.facts["steps_per_epoch"]
     found: Points = defaultdict(list)
-    for line in run.log:
-        step = (line["epoch"] - 1) * each + line["step"] + 1
+    ends = {0: 0}
+    for step, line in enumerate(run.log, 1):
+        ends[line["epoch"]] = step
         for name in ("loss", "nll", "penalty", "gradient_norm"):
             for member, value in enumerate(line[name]):
                 if value is not None:
@@ -53,7 +54,7 @@ def expected(path: Path) -> Points:
         found["tokens"].append((step, line["tokens"]))
     for epoch in run.epochs:
         for task in run.tasks(epoch):
-            numbers, step = run.numbers(epoch, task), epoch * each
+            numbers, step = run.numbers(epoch, task), ends[epoch]
             for name in ("accuracy", "nll", "ece", "brier"):
                 found[f"{task}/{name}"].append((step, numbers["ensemble"][name]["value"]))
             for name in ("predictive_entropy", "expected_entropy", "mutual_information"):
@@ -213,6 +214,126 @@ def test_a_tracker_that_fails_is_warned_of_once_and_the_fit_ends_well(
     fit(tiny_model, question_file, out, "trackio")
     each = [step for step in broken.told if step]
     assert sorted(set(each)) == list(range(1, 9)), "what it has missed is told later"
+
+
+def of_our_own(monkeypatch: pytest.MonkeyPatch, one: Any) -> None:
+    """Let `--track trackio` stand for this tracker."""
+    monkeypatch.setattr("kvorum.posterior.tracked.tracker", lambda name: one)
+    monkeypatch.setattr("kvorum.posterior.job.refuse_missing", lambda names: None)
+
+
+class Counting(Broken):
+    """Fails once, before some step; notes every step and every id."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(at)
+        self.ids: list[str] = []
+        self.fail_at_start = False
+
+    def start(self, run: Any) -> int:
+        self.ids.append(run.id)
+        if self.fail_at_start:
+            raise ConnectionError("not yet")
+        return run.held
+
+    def log(self, scalars: Any, step: int) -> None:
+        super().log(scalars, step)
+        if "tokens" not in scalars:
+            self.told.pop()
+
+    def finish(self, ok: bool) -> None:
+        pass
+
+
+def test_a_failure_while_catching_up_loses_no_id_and_tells_nothing_twice(
+    tiny_model: str, question_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    fit(tiny_model, question_file, out)
+    one = Counting(at=6)
+    of_our_own(monkeypatch, one)
+    one.fail_at_start = True
+    with pytest.raises(KvorumError, match="not yet"):
+        fit(tiny_model, question_file, out, "trackio")
+    one.fail_at_start = False
+    fit(tiny_model, question_file, out, "trackio")
+    assert one.told == [1, 2, 3, 4, 5]
+    one.at = -1
+    fit(tiny_model, question_file, out, "trackio")
+    assert one.told == [1, 2, 3, 4, 5, 6, 7, 8] and len(set(one.ids)) == 1
+
+
+def test_a_drift_to_other_batches_renumbers_no_step(
+    tiny_model: str, question_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    fit(tiny_model, question_file, out, "tensorboard", epochs=1)
+    fit(tiny_model, question_file, out, "tensorboard", epochs=3, batch_size=3, allow_drift=True)
+    same(tensorboard_points(out / "tensorboard"), out, np.float32)
+    one = Counting(at=-1)
+    of_our_own(monkeypatch, one)
+    fit(tiny_model, question_file, out, "trackio", epochs=3, batch_size=3, allow_drift=True)
+    each = Run.open(out).facts["steps_per_epoch"]
+    assert one.told == list(range(1, 4 + 2 * each + 1)) and each > 4
+
+
+def test_mlflow_catches_up_in_few_requests(
+    tiny_model: str, question_file: str, tmp_path: Path, mlflow_store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    fit(tiny_model, question_file, out)
+    sent: list[int] = []
+    kept = type(mlflow_store).log_batch
+
+    def log_batch(self: Any, run_id: str, metrics: Any = (), **rest: Any) -> Any:
+        sent.append(len(metrics))
+        return kept(self, run_id, metrics=metrics, **rest)
+
+    monkeypatch.setattr(type(mlflow_store), "log_batch", log_batch)
+    monkeypatch.setattr("kvorum.tracking.mlflow.MLflow.at_once", 30)
+    fit(tiny_model, question_file, out, "mlflow")
+    # Ten numbers a step: three steps a request, where each was a request before.
+    assert [number for number in sent if number % 10 == 0 and number] == [30, 30, 20]
+    (run,) = mlflow_runs(mlflow_store)
+    same(mlflow_points(mlflow_store, run), out)
+
+
+def test_a_server_that_is_gone_is_not_waited_for_for_minutes(
+    tiny_model: str, question_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    from kvorum.tracking.mlflow import MLflow
+
+    asked: list[tuple[str | None, str | None]] = []
+
+    class Gone:
+        def log_batch(self, *_: Any, **__: Any) -> None:
+            names = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")
+            asked.append((os.environ.get(names[0]), os.environ.get(names[1])))
+            raise ConnectionError("gone")
+
+        def set_terminated(self, *_: Any) -> None:
+            pytest.fail("it is waited for once more")
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    tracker = MLflow()
+    tracker.client, tracker.entities = Gone(), mlflow.entities
+    with pytest.raises(ConnectionError):
+        tracker.log({"a": 1.0}, 1)
+    tracker.finish(ok=False)
+    assert asked == [("2", "77")] and "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+
+
+def test_a_default_store_without_its_package_is_said_with_both_ways_out(
+    tiny_model: str, question_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow")
+    if importlib.util.find_spec("sqlalchemy") is not None:
+        pytest.skip("SQLAlchemy is here")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    with pytest.raises(KvorumError, match=r"(?s)SQLAlchemy.*MLFLOW_TRACKING_URI.*MLFLOW_ALLOW_FILE_STORE"):
+        fit(tiny_model, question_file, tmp_path / "run", "mlflow")
 
 
 def test_a_tracker_that_cannot_be_started_is_said_before_anything_is_computed(

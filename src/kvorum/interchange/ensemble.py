@@ -18,6 +18,8 @@ LARGEST = 2**20
 HUB_NAMES = {SMOLLM2: "HuggingFaceTB/SmolLM2-135M-Instruct"}
 """Base models that have a name of their own here, and where others find them."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
+BARE = re.compile(r"[A-Za-z0-9][\w.-]{0,95}")
+"""An old id such as gpt2, which a folder may be called, too."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -48,7 +50,11 @@ class Ensemble(BaseModel):
     def base_on_hub(self) -> str | None:
         """Its id on the hub, where it has one."""
         name = self.base_for_others
-        return name if name and HUB_ID.fullmatch(name) and not Path(name).exists() else None
+        if not name or Path(name).exists():
+            return None
+        # A model in a folder has a fingerprint; only one from the hub has a commit.
+        bare = BARE.fullmatch(name) and COMMIT.fullmatch(self.base_revision or "")
+        return name if bare or HUB_ID.fullmatch(name) else None
 
     @property
     def base_commit(self) -> str | None:

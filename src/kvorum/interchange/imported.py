@@ -1,7 +1,9 @@
 """A run directory of adapters that were fitted elsewhere: epoch 0 the untouched model, epoch 1 what they made of it."""
 
 import dataclasses
+import logging
 import platform
+import shutil
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -14,19 +16,25 @@ from kvorum.adapters import AdapterStack
 from kvorum.config import FitConfig, fit_config
 from kvorum.engine.score import Normalisation
 from kvorum.errors import KvorumError
-from kvorum.files import atomic, make_folder, sha256
+from kvorum.files import atomic, make_folder, remove, sha256
 from kvorum.interchange.ensemble import COMMIT
 from kvorum.interchange.peft_export import target_names
 from kvorum.interchange.peft_load import load_peft
 from kvorum.interchange.sources import WEIGHTS, find_sources
 from kvorum.posterior.posterior import Posterior
 from kvorum.run import Run, locked, start_run
-from kvorum.run.directory import LOG, describe, is_run
+from kvorum.run.directory import CONFIG, LOG, describe, is_run, lost
 from kvorum.run.drift import RESULTS_VERSION
+from kvorum.run.manifest import NAME as MANIFEST
+from kvorum.run.manifest import Manifest
+from kvorum.run.start import refuse_foreign
 from kvorum.tasks import Task, load_task
 
 EPOCH = 1
 """The epoch that imported adapters stand at."""
+EPOCHS, CALIBRATION = "epochs", "/calibration.json"
+
+log = logging.getLogger(__name__)
 
 
 def import_peft(
@@ -53,8 +61,9 @@ def import_peft(
     out = Path(out)
     _refuse_occupied(out)
     fitted_on = load_task(task, data_root=data_root)
+    sources = find_sources(adapters)
     posterior = load_peft(
-        adapters,
+        sources,
         base=model,
         answer_format=answer_format,
         prompt=prompt,
@@ -93,14 +102,32 @@ def import_peft(
         where="kvorum import",
     )
     facts = _facts(posterior, fitted_on)
-    facts["imported_sha256"] = [sha256(source.folder / WEIGHTS) for source in find_sources(adapters)]
+    facts["imported_sha256"] = [sha256(source.folder / WEIGHTS) for source in sources]
     return _write(out, config, facts, stack)
 
 
 def _refuse_occupied(out: Path) -> None:
     # An import that was stopped halfway has no epoch yet, and is begun again.
-    if is_run(out) and ((run := Run.open(out)).epochs or not run.facts.get("imported")):
-        raise KvorumError(f"{out} holds a run already; choose another --out, or remove it")
+    if is_run(out):
+        if (run := Run.open(out)).epochs or not run.facts.get("imported"):
+            raise KvorumError(f"{out} holds a run already; choose another --out, or remove it")
+        if not run.manifest.files and run.unlisted():
+            raise KvorumError(lost(out))
+    elif out.is_dir() and Manifest.read(out).files:
+        Run.open(out)  # says that the configuration is missing
+    else:
+        refuse_foreign(out)
+
+
+def _clear(out: Path) -> None:
+    """Remove what an import that was stopped halfway has left: the adapters may be others now.
+
+    The configuration goes last, since by it the next import knows what the rest is.
+    """
+    if (out / EPOCHS).is_dir():
+        shutil.rmtree(out / EPOCHS)
+    remove(out / MANIFEST)
+    remove(out / CONFIG)
 
 
 def _facts(posterior: Posterior, task: Task) -> dict[str, Any]:
@@ -133,6 +160,8 @@ def _write(out: Path, config: FitConfig, facts: dict[str, Any], stack: AdapterSt
     untouched = dataclasses.replace(stack, b={target: torch.zeros_like(b) for target, b in stack.b.items()})
     with locked(out):
         _refuse_occupied(out)
+        if is_run(out):
+            _clear(out)
         run = start_run(out, config, facts)
         files = []
         for epoch, at in enumerate((untouched, stack)):
@@ -146,17 +175,28 @@ def _write(out: Path, config: FitConfig, facts: dict[str, Any], stack: AdapterSt
 
 
 def repair_imported(run: Run) -> list[tuple[str, int]]:
-    """Let go of damaged predictions of an imported run, which can be made again; returns their tasks and epochs.
+    """Let go of what is damaged of an imported run and can be made again; returns the tasks and epochs to score.
+
+    A damaged calibration is told of in a warning.
 
     Raises `KvorumError` where anything else is damaged.
     """
     damage = run.damage()
-    whole = [one for one in damage if one.unreadable or not one.file.endswith(".parquet")]
+    whole = [one for one in damage if one.unreadable or not one.file.endswith((".parquet", CALIBRATION))]
     if whole:
         raise KvorumError(
             f"{run.path}: {describe(whole)}; the adapters were fitted elsewhere, and cannot be computed again: "
             f"import them again from {', '.join(run.facts['imported'][:3])}, into another directory"
         )
     run.forget(damage)
-    parts = [one.file.split("/") for one in damage]
+    for one in damage:
+        if one.file.endswith(CALIBRATION):
+            epoch = int(one.file.split("/")[1])
+            log.warning(
+                "the calibration of epoch %d is let go of; make it again: kvorum calibrate %s --epoch %d --task TASK",
+                epoch,
+                run.path,
+                epoch,
+            )
+    parts = [one.file.split("/") for one in damage if one.file.endswith(".parquet")]
     return [(name.removesuffix(".parquet"), int(epoch)) for _, epoch, _, name in parts]

@@ -1,6 +1,7 @@
 """An ensemble as folders of PEFT adapters, one a member, which PEFT and vLLM load."""
 
 import dataclasses
+import errno
 import json
 import logging
 import secrets
@@ -114,7 +115,7 @@ def taken(
         )
         return source.stack, about, dict(source.base.model.named_modules())
     run = source if isinstance(source, Run) else Run.open(source)
-    (number,) = run.resolve_epochs(str(epoch))[-1:]
+    number = one_epoch(run, epoch)
     stack, config = AdapterStack.load(run.checked(run.adapters_file(number))), run.config
     about = Ensemble(
         model=config.model,
@@ -128,6 +129,17 @@ def taken(
         kvorum=version("kvorum"),
     )
     return stack, about, _modules(run, stack, trust_remote_code=trust_remote_code)
+
+
+def one_epoch(run: Run, epoch: int | str) -> int:
+    """The saved epoch that `last` or a number stands for.
+
+    Raises `KvorumError` for one that is not saved, and for several.
+    """
+    if str(epoch) == "all" or "," in str(epoch):
+        raise KvorumError(f"epoch '{epoch}': expected last, or one number; an export is of one epoch")
+    (number,) = run.resolve_epochs(str(epoch))
+    return number
 
 
 def _modules(run: Run, stack: AdapterStack, *, trust_remote_code: bool) -> Mapping[str, nn.Module] | None:
@@ -200,17 +212,23 @@ def _write(file: Path, text: str) -> None:
 
 
 @contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill beside the one wanted, which it becomes when the block ends well."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise KvorumError(
-            f"{folder} is {'not empty' if folder.is_dir() else 'a file'}; choose another folder, or remove it"
-        )
-    make_folder(folder.parent)
-    beside = folder.parent / f".{folder.name[:40]}.{secrets.token_hex(6)}.tmp"
-    beside.mkdir()
+def _whole_folder(wanted: Path) -> Iterator[Path]:
+    """A folder to fill beside the one wanted, which it becomes when the block ends well; errors name the one wanted."""
     try:
-        yield beside
-        beside.replace(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        folder = wanted.resolve()
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise KvorumError(
+                f"{wanted} is {'not empty' if folder.is_dir() else 'a file'}; choose another folder, or remove it"
+            )
+        if folder == Path.cwd():
+            raise KvorumError(f"{wanted} is the current directory, which cannot be replaced; name a folder in it")
+        make_folder(folder.parent)
+        beside = folder.parent / f".{folder.name[:40]}.{secrets.token_hex(6)}.tmp"
+        beside.mkdir()
+        try:
+            yield beside
+            beside.replace(folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(wanted)) from error

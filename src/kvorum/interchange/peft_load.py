@@ -1,6 +1,5 @@
 """An ensemble of PEFT's LoRA adapters that were trained elsewhere, as a posterior."""
 
-import logging
 import stat
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -19,7 +18,8 @@ from kvorum.engine import BaseModel, fingerprint, load_base, verify_packed
 from kvorum.engine.score import Normalisation
 from kvorum.errors import KvorumError, nearest
 from kvorum.interchange.adapter_config import AdapterConfig, read_adapter_config
-from kvorum.interchange.ensemble import HUB_NAMES, Ensemble
+from kvorum.interchange.bases import refuse_other_bases, say_if_not_the_very_one, say_if_other, short
+from kvorum.interchange.ensemble import Ensemble
 from kvorum.interchange.selection import ranks_and_alphas, selected
 from kvorum.interchange.sources import WEIGHTS, Source, find_sources
 from kvorum.posterior.posterior import Compile, Posterior
@@ -29,14 +29,12 @@ from kvorum.tasks.prompts import check_template
 PREFIX = "base_model.model."
 FLOATS = {"F64", "F32", "F16", "BF16"}
 
-log = logging.getLogger(__name__)
-
 Adapted = dict[str, tuple[Tensor, Tensor, float]]
 """Of one adapter: A, B and the factor on B A, by target."""
 
 
 def load_peft(
-    adapters: str | Path | Sequence[str | Path],
+    adapters: str | Path | Sequence[str | Path | Source],
     *,
     base: str | BaseModel | tuple[PreTrainedModel, Any] | None = None,
     answer_format: Literal["letter", "text"] | None = None,
@@ -63,18 +61,14 @@ def load_peft(
     """
     sources = find_sources(adapters)
     configs = [read_adapter_config(source.folder, source.name) for source in sources]
-    _refuse_other_bases(sources, configs)
+    refuse_other_bases(sources, configs, given=base is not None)
     said = _agreed(sources, [answer_format, prompt, chat, normalisation])
     question_form = _prompt(said, answer_format, prompt, chat)
     for source in sources:
         _refuse_no_weights(source)
-    model = _base(base, said, configs, revision=revision, device=device, dtype=dtype, trust=trust_remote_code)
-    if said is not None and said.base_revision and model.revision != said.base_revision:
-        log.warning(
-            "the base model is not the very one that the ensemble was fitted on (%s of %s), so answers may differ",
-            said.base_revision[:12],
-            said.model or said.base_for_others,
-        )
+    told = next((one.ensemble.model for one in sources if one.ensemble and one.ensemble.model), None)
+    model = _base(base, told, configs, revision=revision, device=device, dtype=dtype, trust=trust_remote_code)
+    say_if_not_the_very_one(model, sources)
     stack = stacked(model.model, sources, configs)
     verify_packed(model.model)
     return Posterior(
@@ -102,6 +96,8 @@ def stacked(model: nn.Module, sources: Sequence[Source], configs: Sequence[Adapt
     """The stack of adapters: ranks filled up with zeros to the largest, zeros where a member lacks a target.
 
     Where all have one scaling it is the stack's; else each one's is folded into its B.
+
+    Raises `KvorumError` for an adapter that does not fit, or whose B its scaling carries beyond float32.
     """
     each = [read_adapter(model, source, config) for source, config in zip(sources, configs, strict=True)]
     rank = max(a.shape[0] for adapted in each for a, _, _ in adapted.values())
@@ -118,7 +114,13 @@ def stacked(model: nn.Module, sources: Sequence[Source], configs: Sequence[Adapt
                 if name in adapted:
                     a, b, scaling = adapted.pop(name)
                     stack_a[name][member, : len(a)] = a
-                    stack_b[name][member, :, : len(a)] = b if shared is not None else b * scaling
+                    folded = b if shared is not None else b * scaling
+                    if not bool(folded.isfinite().all()):
+                        raise KvorumError(
+                            f"{sources[member].name}, {WEIGHTS}: B of {name} times its scaling {scaling:g} is beyond "
+                            "float32"
+                        )
+                    stack_b[name][member, :, : len(a)] = folded
     alpha = float(rank) if shared is None else shared * rank
     return AdapterStack(a=stack_a, b=stack_b, alpha=alpha, members=tuple(range(len(each))))
 
@@ -174,7 +176,7 @@ def _read_tensors(
                 there = file.get_slice(name)
                 if tuple(there.get_shape()) != shape:
                     raise KvorumError(
-                        f"{where}: {name} has the shape {_short(there.get_shape())}, the base model and the rank need "
+                        f"{where}: {name} has the shape {short(there.get_shape())}, the base model and the rank need "
                         f"{list(shape)}"
                     )
                 if there.get_dtype() not in FLOATS:
@@ -185,7 +187,7 @@ def _read_tensors(
     except KvorumError:
         raise
     except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise KvorumError(f"{where}: is no file of tensors, or is damaged ({_short(error)})") from error
+        raise KvorumError(f"{where}: is no file of tensors, or is damaged ({short(error)})") from error
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise KvorumError(f"{where}: {name} holds values that are not finite")
@@ -195,40 +197,15 @@ def _read_tensors(
 def _unexpected(name: str, modules: dict[str, nn.Module]) -> str:
     """Why a tensor cannot be taken."""
     if "lora_embedding" in name:
-        return f"{_short(name)} is an adapter of an embedding; kvorum's go on Linear and Conv1D only"
+        return f"{short(name)} is an adapter of an embedding; kvorum's go on Linear and Conv1D only"
     if "lora_magnitude_vector" in name:
-        return f"{_short(name)} is of DoRA; kvorum computes plain LoRA only"
+        return f"{short(name)} is of DoRA; kvorum computes plain LoRA only"
     target, found, _ = name.removeprefix(PREFIX).rpartition(".lora_")
     if found and target not in modules:
-        return f"it adapts {_short(target)}, which the base model has not{nearest(target, modules)}"
+        return f"it adapts {short(target)}, which the base model has not{nearest(target, modules)}"
     if not found and name.startswith(PREFIX):
-        return f"{_short(name)} is no part of an adapter, but a weight of the base model that was trained or resized"
-    return f"{_short(name)} is none of the tensors that its configuration promises"
-
-
-def _refuse_other_bases(sources: Sequence[Source], configs: Sequence[AdapterConfig]) -> None:
-    """Raise `KvorumError` for adapters of different base models: by the last part of their names, and revisions."""
-    named = [
-        (source, config) for source, config in zip(sources, configs, strict=True) if config.base_model_name_or_path
-    ]
-    for source, config in named[1:]:
-        first, name = named[0][1].base_model_name_or_path or "", config.base_model_name_or_path or ""
-        if _last(first) != _last(name):
-            raise KvorumError(
-                f"{source.name}: is of the base model '{_short(name)}', {named[0][0].name} of '{_short(first)}'; an "
-                "ensemble has one"
-            )
-    pinned = [(source, config.revision) for source, config in zip(sources, configs, strict=True) if config.revision]
-    for source, commit in pinned[1:]:
-        if commit != pinned[0][1]:
-            raise KvorumError(
-                f"{source.name}: is of revision {_short(commit)} of the base model, {pinned[0][0].name} of "
-                f"{_short(pinned[0][1])}; an ensemble has one"
-            )
-
-
-def _last(name: str) -> str:
-    return name.rstrip("/\\").replace("\\", "/").rpartition("/")[2].lower()
+        return f"{short(name)} is no part of an adapter, but a weight of the base model that was trained or resized"
+    return f"{short(name)} is none of the tensors that its configuration promises"
 
 
 def _agreed(sources: Sequence[Source], given: Sequence[object]) -> Ensemble | None:
@@ -274,7 +251,7 @@ def _refuse_no_weights(source: Source) -> None:
 
 def _base(
     base: str | BaseModel | tuple[PreTrainedModel, Any] | None,
-    said: Ensemble | None,
+    told: str | None,
     configs: Sequence[AdapterConfig],
     *,
     revision: str | None,
@@ -287,22 +264,12 @@ def _base(
         if isinstance(base, tuple):
             name = str(getattr(base[0].config, "name_or_path", "") or "given")
             base = BaseModel(name, base[0], base[1], fingerprint(base[0]))
-        _say_if_other(base.name, named)
+        say_if_other(base.name, named)
         return base
     if base is not None:
-        _say_if_other(base, named)
-    name = base or (said.model if said else None) or named
+        say_if_other(base, named)
+    name = base or told or named
     if not name:
         raise KvorumError("the adapters do not say which base model they are of; name it with base")
     pinned = next((one.revision for one in configs if one.revision), None) if name == named else None
     return load_base(name, revision=revision or pinned, device=device, dtype=dtype, trust_remote_code=trust)
-
-
-def _say_if_other(given: str, named: str | None) -> None:
-    if named and _last(HUB_NAMES.get(given, given)) != _last(named):
-        log.warning("the adapters name the base model '%s'; they are put on '%s'", _short(named), given)
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -33,8 +33,9 @@ def member_name(number: int) -> str:
     return f"member-{number:02d}"
 
 
-def find_sources(adapters: str | Path | Sequence[str | Path]) -> list[Source]:
-    """Every adapter that paths of folders, and ids of repositories on the hub (`NAME` or `NAME@REVISION`), stand for.
+def find_sources(adapters: str | Path | Sequence[str | Path | Source]) -> list[Source]:
+    """Every adapter that paths of folders, and ids of repositories on the hub (`NAME` or `NAME@REVISION`), stand for;
+    one that was found before stands for itself.
 
     Raises `KvorumError` for what is neither, and for a folder without adapters.
     """
@@ -47,7 +48,9 @@ def find_sources(adapters: str | Path | Sequence[str | Path]) -> list[Source]:
     return found
 
 
-def _adapters_of(entry: str | Path) -> list[Source]:
+def _adapters_of(entry: str | Path | Source) -> list[Source]:
+    if isinstance(entry, Source):
+        return [entry]
     folder, name = Path(entry), str(entry)
     if not folder.is_dir():
         if folder.is_file() or not isinstance(entry, str) or not HUB_ID.fullmatch(entry.partition("@")[0]):

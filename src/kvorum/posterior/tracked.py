@@ -1,14 +1,14 @@
 """Progress that experiment trackers are told of, too."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from kvorum.errors import KvorumError
 from kvorum.posterior.progress import Progress
 from kvorum.run import Run
-from kvorum.tracking import State, TrackedRun, Tracker, of_numbers, of_step, tracker
+from kvorum.tracking import Batched, State, TrackedRun, Tracker, of_numbers, of_step, tracker
 
 if TYPE_CHECKING:
     from kvorum.posterior.job import Job
@@ -52,6 +52,7 @@ class Tracked:
         self.run = run
         self.states: dict[str, State] = {}
         """Of the trackers that are started and have not failed."""
+        self.places = Places(0)
 
     def begin(self, job: "Job", done: int, steps: int) -> None:
         """Start every tracker, and tell it what it does not hold yet.
@@ -59,7 +60,9 @@ class Tracked:
         Raises `KvorumError` for one that cannot be started.
         """
         self.inner.begin(job, done, steps)
-        self.steps_per_epoch = job.steps_per_epoch
+        self.places = Places(job.steps_per_epoch)
+        for line in self.run.log if self.run is not None else ():
+            self.places.of(line)
         facts = self.run.facts if self.run is not None else job.facts()
         settings = {name: value for name, value in job.config.as_dict().items() if name not in PLACES}
         settings |= {name: facts.get(name) for name in FACTS}
@@ -67,23 +70,24 @@ class Tracked:
         states = {name: State.at(folder / f"{name}.json" if folder else None) for name in self.trackers}
         for name, state in states.items():
             try:
-                held = self.trackers[name].start(
+                state.save()  # so that what a start has made is found again even where it does not come to its end
+                state.steps = self.trackers[name].start(
                     TrackedRun(
                         name=job.out.name if self.run is not None else job.task.name,
                         id=state.id,
                         settings=settings,
                         folder=self.run.path if self.run is not None else None,
                         held=state.steps,
-                        taken=done * job.steps_per_epoch + steps,
+                        taken=self.places.before(done, steps),
                     )
                 )
+                state.scores = {one for one in state.scores if self.places.end_of(one[0]) <= state.steps}
+                state.save()
             except Exception as error:  # whatever it raises
                 self._finish(ok=False)
                 raise KvorumError(
                     f"{name} cannot be started: {_said(error)}; mend that, or leave it out of track"
                 ) from error
-            state.steps = held
-            state.scores = {(epoch, task) for epoch, task in state.scores if epoch * job.steps_per_epoch <= held}
             self.states[name] = state
         self._tell(self._catch_up)
 
@@ -121,16 +125,20 @@ class Tracked:
                 self._score_to(one, state, epoch, task, self.run.numbers(epoch, task))
 
     def _steps_to(self, one: Tracker, state: State, lines: Sequence[Mapping[str, Any]]) -> None:
-        for line in lines:
-            step = (line["epoch"] - 1) * self.steps_per_epoch + line["step"] + 1
-            if step > state.steps:
-                one.log(of_step(line), step)
-                state.steps = step
-        state.save()
+        new = [(of_step(line), step) for line in lines if (step := self.places.of(line)) > state.steps]
+        try:
+            for steps in _requests(new, one.at_once if isinstance(one, Batched) else 1):
+                if isinstance(one, Batched):
+                    one.log_steps(steps)
+                else:
+                    one.log(*steps[0])
+                state.steps = steps[-1][1]
+        finally:
+            state.save()
 
     def _score_to(self, one: Tracker, state: State, epoch: int, task: str, numbers: Mapping[str, Any]) -> None:
         separation = self.run.separation(epoch, task) if self.run is not None else None
-        step = epoch * self.steps_per_epoch
+        step = self.places.end_of(epoch)
         one.log(of_numbers(task, numbers, separation), step)
         state.scores.add((epoch, task))
         state.steps = max(state.steps, step)
@@ -162,5 +170,50 @@ class Tracked:
             log.warning("%s could not be finished: %s", name, _said(error))
 
 
+class Places:
+    """The steps of a fit by their places in its log: a drift to other batches changes how many an epoch has."""
+
+    def __init__(self, steps_per_epoch: int) -> None:
+        self.steps_per_epoch = steps_per_epoch
+        """As it is now; it counts only for what is no longer in the log."""
+        self.known: dict[tuple[int, int], int] = {}
+
+    def of(self, line: Mapping[str, Any]) -> int:
+        """The place of a line, from 1 on; one that is new comes after all others."""
+        at = (line["epoch"], line["step"])
+        if at not in self.known:
+            last = next(reversed(self.known.values())) if self.known else self._by_now(at[0] - 1, at[1])
+            self.known[at] = last + 1
+        return self.known[at]
+
+    def before(self, epochs: int, steps: int) -> int:
+        """The steps that lie behind a fit after some epochs, and some steps of the next."""
+        behind = [place for at, place in self.known.items() if at < (epochs + 1, steps)]
+        return max(behind, default=self._by_now(epochs, steps))
+
+    def end_of(self, epoch: int) -> int:
+        """The place of an epoch's last line."""
+        return self.before(epoch, 0)
+
+    def _by_now(self, epochs: int, steps: int) -> int:
+        return epochs * self.steps_per_epoch + steps
+
+
+def _requests(
+    steps: Sequence[tuple[Mapping[str, float], int]], at_once: int
+) -> Iterator[list[tuple[Mapping[str, float], int]]]:
+    """The steps in parts of at most so many numbers, or of one step."""
+    part: list[tuple[Mapping[str, float], int]] = []
+    numbers = 0
+    for scalars, step in steps:
+        if part and numbers + len(scalars) > at_once:
+            yield part
+            part, numbers = [], 0
+        part.append((scalars, step))
+        numbers += len(scalars)
+    if part:
+        yield part
+
+
 def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, KvorumError) else f"{type(error).__name__}: {error}"

@@ -72,15 +72,13 @@ class Run:
         manifest = Manifest.read(path)
         if not file.is_file():
             if manifest.files:
-                raise KvorumError(f"{file}: is missing; the same kvorum fit with --repair writes it again")
+                raise KvorumError(f"{file}: is missing; {_way_back(manifest)}")
             what = "no such directory" if not path.is_dir() else f"holds no run (it has no {CONFIG})"
             near = sorted(p.parent.name for p in path.parent.glob(f"*/{CONFIG}"))
             there = f"; runs beside it: {', '.join(near[:8])}" if near else ""
             raise KvorumError(f"{path}: {what}{there}")
         if CONFIG in manifest.files and (damage := manifest.damage([CONFIG])):
-            raise KvorumError(
-                f"{path}: {damage[0]}; put it back as it was, or let the same kvorum fit with --repair write it again"
-            )
+            raise KvorumError(f"{path}: {damage[0]}; {_way_back(manifest)}")
         return cls.taken_as_it_is(path)
 
     @classmethod
@@ -422,6 +420,18 @@ def lost(path: Path) -> str:
     return (
         f"{path / listed.NAME}: is missing, so nothing vouches for the run's files; kvorum check {path} --repair makes "
         "it of them as they are"
+    )
+
+
+def _way_back(manifest: Manifest) -> str:
+    """What to do where the configuration is damaged or missing."""
+    imported = manifest.history.get("imported")
+    if not imported:
+        return "put it back as it was, or let the same kvorum fit with --repair write it again"
+    names = ", ".join(map(str, imported[:3])) if isinstance(imported, list) else str(imported)
+    return (
+        "put it back as it was, or import the adapters again, which were fitted elsewhere, into another directory "
+        f"({names[:300]})"
     )
 
 

@@ -51,8 +51,8 @@ def start_run(
         steps_differ = _take_up(run, Run.open(path), allow_drift=allow_drift)
     elif manifest.files:
         Run.open(path)  # says that the configuration is missing
-    elif path.exists() and (not path.is_dir() or any(_foreign(file.name) for file in path.iterdir())):
-        raise KvorumError(f"{path} is not empty and holds no run; choose another --out")
+    else:
+        refuse_foreign(path)
     if damage := run.damage():
         if unreadable := [one for one in damage if one.unreadable]:
             raise KvorumError(f"{path}: {describe(unreadable)}; nothing is done before that can be read")
@@ -65,6 +65,12 @@ def start_run(
         run.drop_steps()
     _sweep(run)
     return run
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise `KvorumError` where there is no run, but something else."""
+    if path.exists() and (not path.is_dir() or any(_foreign(file.name) for file in path.iterdir())):
+        raise KvorumError(f"{path} is not empty and holds no run; choose another --out")
 
 
 def _forget(run: Run, damage: list[Damage]) -> None:

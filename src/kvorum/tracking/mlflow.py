@@ -1,12 +1,15 @@
 """MLflow: a run in the store that MLFLOW_TRACKING_URI names, found again by a tag."""
 
 import importlib
+import importlib.util
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from kvorum.errors import KvorumError
 from kvorum.tracking.tracker import PROJECT, TrackedRun, as_text
 
 TAG = "kvorum.run"
@@ -16,18 +19,45 @@ REFUSED = re.compile(r"[^\w.\- /]")
 """Characters that no name of a metric may hold."""
 AT_ONCE = 100
 """Parameters in a request."""
+STORE_NEEDS = ("sqlalchemy", "alembic")
+"""What the default store imports and mlflow-skinny does not bring."""
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""Where the environment says nothing else: with MLflow's own seven retries of two minutes each, a server that is gone
+would hold the fit up for a quarter of an hour."""
 
 
 class MLflow:
     """Reports to an MLflow server or a local store."""
 
+    at_once = 1000
+    """Metrics in a request, at most, by MLflow's own rule."""
+
     def __init__(self) -> None:
         self.client: Any = None
         self.run = ""
         self.entities: Any = None
+        self.failed = False
 
     def start(self, run: TrackedRun) -> int:
-        """Go on with the run that bears the id as its tag, or begin it."""
+        """Go on with the run that bears the id as its tag, or begin it.
+
+        Raises `KvorumError` where the default store lacks its packages.
+        """
+        with _patience():
+            try:
+                return self._start(run)
+            except Exception as error:
+                # What it raises says that the store is unsupported, and not what is missing.
+                missing = [name for name in STORE_NEEDS if importlib.util.find_spec(name) is None]
+                if not missing or not any(word in str(error) for word in ("sqlite", *missing)):
+                    raise
+                raise KvorumError(
+                    "its default store is a SQLite file, which needs SQLAlchemy and Alembic: pip install sqlalchemy "
+                    "alembic, or name a server with MLFLOW_TRACKING_URI, or a folder with "
+                    "MLFLOW_TRACKING_URI=file:./mlruns and MLFLOW_ALLOW_FILE_STORE=true"
+                ) from error
+
+    def _start(self, run: TrackedRun) -> int:
         self.entities = importlib.import_module("mlflow.entities")
         self.client = client = importlib.import_module("mlflow").MlflowClient()
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or PROJECT
@@ -55,13 +85,36 @@ class MLflow:
 
     def log(self, scalars: Mapping[str, float], step: int) -> None:
         """Send them in one request."""
+        self.log_steps([(scalars, step)])
+
+    def log_steps(self, steps: Sequence[tuple[Mapping[str, float], int]]) -> None:
+        """Send them in one request, or in as few as a step's numbers need."""
         now = int(time.time() * 1000)
-        named = {REFUSED.sub("_", name): value for name, value in scalars.items()}
-        items = [self.entities.Metric(name, value, now, step) for name, value in named.items()]
-        # As many as a request takes.
-        for start in range(0, len(items), 1000):
-            self.client.log_batch(self.run, metrics=items[start : start + 1000])
+        items = [
+            self.entities.Metric(name, value, now, step)
+            for scalars, step in steps
+            for name, value in {REFUSED.sub("_", name): value for name, value in scalars.items()}.items()
+        ]
+        self.failed = True
+        with _patience():
+            for start in range(0, len(items), self.at_once):
+                self.client.log_batch(self.run, metrics=items[start : start + self.at_once])
+        self.failed = False
 
     def finish(self, ok: bool) -> None:
-        """Set the run's status."""
-        self.client.set_terminated(self.run, "FINISHED" if ok else "KILLED")
+        """Set the run's status; after a failure it would only be waited for once more."""
+        if not self.failed:
+            with _patience():
+                self.client.set_terminated(self.run, "FINISHED" if ok else "KILLED")
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Shorter waits for a server than MLflow's own; it takes them from the environment alone, at every request."""
+    ours = {name: value for name, value in PATIENCE.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)

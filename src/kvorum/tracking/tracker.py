@@ -1,6 +1,6 @@
 """The seam: what a tracker is told of a fit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -42,6 +42,18 @@ class Tracker(Protocol):
 
     def finish(self, ok: bool) -> None:
         """The fit has come to its end, or was stopped."""
+        ...
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """A tracker that takes the numbers of many steps in one request, all of them or none."""
+
+    at_once: int
+    """Numbers that a request may hold."""
+
+    def log_steps(self, steps: Sequence[tuple[Mapping[str, float], int]]) -> None:
+        """Take the numbers of steps, each as in `Tracker.log`; of a single step there may be more than `at_once`."""
         ...
 
 
