@@ -159,7 +159,10 @@ def serve(
             highlight=False,
             markup=False,
         )
-    posterior = load_posterior(opened, number, device=device, trust_remote_code=trust_remote_code)
+    # Whether a question was fitted on is told of no answer, so that nothing is fetched for it.
+    posterior = load_posterior(
+        opened, number, device=device, trust_remote_code=trust_remote_code, fitted_on=frozenset()
+    )
     if compile is not None:
         posterior = dataclasses.replace(posterior, compile=compile)
     from kvorum.serve.served import Served as Serving

@@ -55,7 +55,7 @@ def load_posterior(run: Run, epoch: int | str, *, device: str = "auto", trust_re
         from kvorum.posterior.posterior import load
 
         quiet()
-        return load(run, epoch, device=device, trust_remote_code=trust_remote_code)
+        return load(run, epoch, device=device, trust_remote_code=trust_remote_code, fitted_on=fitted_on)
 
 
 def print_json(value: Any) -> None:

@@ -146,10 +146,16 @@ def token_budget(device: torch.device, asked: int | None) -> int:
 
 
 def load(
-    run: str | Path | Run, epoch: int | str = "last", *, device: str = "auto", trust_remote_code: bool = False
+    run: str | Path | Run,
+    epoch: int | str = "last",
+    *,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    fitted_on: frozenset[tuple[str, tuple[str, ...]]] | None = None,
 ) -> Posterior:
     """The posterior of a run, after an epoch.
 
+    `fitted_on` is what it was fitted on, question and choices, which is read again where it is not given.
     `trust_remote_code` runs Python code that comes with the base model, which a run cannot ask for by itself.
 
     Raises `KvorumError` where there is no run or no such epoch, where the base model is no longer the one that the
@@ -177,7 +183,7 @@ def load(
             f"{base.revision or 'unknown'}"
         )
     verify_packed(base.model)
-    return from_run(run, base, stack, number)
+    return from_run(run, base, stack, number, fitted_on)
 
 
 def from_run(

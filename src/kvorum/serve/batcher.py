@@ -20,6 +20,10 @@ from kvorum.tasks import EncodedQuestion, Question
 
 Submit = Callable[[Sequence[Question], Sequence[EncodedQuestion]], "Future[Predictions]"]
 
+LINGER, LONGEST_LINGER = 0.02, 0.02
+"""Part of a pass's time that the next one waits for more after it, and at most so many seconds: half empty passes cost
+more than that."""
+
 log = logging.getLogger(__name__)
 
 
@@ -80,6 +84,8 @@ class Batcher:
         self._stopping = False
         self._rate = 1000.0
         """Tokens a second, lately."""
+        self._linger_until = 0.0
+        """Until when a pass that is not full waits for those who have just been answered to ask again."""
         self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="kvorum-batcher", daemon=True)
 
@@ -187,12 +193,19 @@ class Batcher:
                     if self._stopping:
                         return []
                     self._changed.wait()
+                while not self._stopping and not self._full(budget):
+                    if (left := self._linger_until - time.monotonic()) <= 0:
+                        break
+                    self._changed.wait(left)
                 while self._waiting and (not batch or used + self._waiting[0].tokens <= budget):
                     one = self._waiting.popleft()
                     if not one.ticket.result.done():
                         batch.append(one)
                         used += one.tokens
         return batch
+
+    def _full(self, budget: int) -> bool:
+        return sum(one.tokens for one in self._waiting) >= budget
 
     def _score(self, scorer: Scorer, batch: Sequence[Waiting]) -> None:
         began = time.monotonic()
@@ -214,6 +227,7 @@ class Batcher:
                 _settle(batch[0].ticket.result, error)
             return
         seconds, tokens = time.monotonic() - began, sum(one.tokens for one in batch)
+        self._linger_until = time.monotonic() + min(LINGER * seconds, LONGEST_LINGER)
         self._rate = 0.7 * self._rate + 0.3 * tokens / max(1e-6, seconds)
         self.told(Pass(len(batch), tokens, seconds))
 
