@@ -49,7 +49,14 @@ def open_run(path: Path) -> Run:
     return run
 
 
-def load_posterior(run: Run, epoch: int | str, *, device: str = "auto", trust_remote_code: bool = False) -> "Posterior":
+def load_posterior(
+    run: Run,
+    epoch: int | str,
+    *,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    fitted_on: frozenset[tuple[str, tuple[str, ...]]] | None = None,
+) -> "Posterior":
     """The posterior of a run after an epoch."""
     with err.status("loading"):
         from kvorum.posterior.posterior import load
