@@ -1,6 +1,6 @@
 // One answer: what it is, how sure, and why.
 const answer = (() => {
-  const { byId, make, quoted, letter, number, percent, many, sentence } = shown;
+  const { byId, make, quoted, letter, number, exactly, many, sentence } = shown;
 
   const named = (asked, choice) => make("span", "named", make("b", "", letter(choice)), " ", quoted(asked.choices[choice]));
 
@@ -154,7 +154,7 @@ const answer = (() => {
     });
     return [
       make("h3", "", "Choices that together hold the right one"),
-      make("p", "hint", `Each way of choosing them does so for${calibration.temperature === 1 ? " at least" : ", nearly,"} ${percent(1 - calibration.alpha)} of questions drawn like those it was calibrated on.`),
+      make("p", "hint", `Each way of choosing them does so for${calibration.temperature === 1 ? " at least" : ", nearly,"} ${exactly(1 - calibration.alpha)} of questions drawn like those it was calibrated on.`),
       make("dl", "sets", ...lines),
     ];
   }

@@ -1,6 +1,6 @@
 // What runs here; asking, and what comes of it.
 (() => {
-  const { byId, make, percent, many } = shown;
+  const { byId, make, percent, atMost, atLeast, exactly, many } = shown;
   const SCORES = JSON.parse(byId("rule").dataset.scores);
   let posterior = null;
   // The request that is under way. Of another, a reply that still comes is not shown.
@@ -22,8 +22,8 @@
     // A temperature from the same questions touches what is guaranteed of probabilities.
     const nearly = temperature !== 1 && rule.score === "one_minus_top" ? " nearly" : "";
     const wrong = rule.answered ? percent(rule.wrong / rule.answered) : "none";
-    const bounds = `at most ${percent(rule.risk_bound)} of its answers are wrong${rule.coverage_bound === null ? "" : ` and at least ${percent(rule.coverage_bound)} of questions are answered`}`;
-    say("rule", `Calibrated on ${many(questions, "question")} of ${calibration.task}: it answers where ${SCORES[rule.score] ?? rule.score} is at most ${rule.threshold.toPrecision(3)}, and abstains elsewhere. It answered ${percent(rule.answered / questions)} of them, ${wrong} of those wrongly. On other questions drawn like them, each with${nearly} ${percent(confidence)} confidence, ${bounds}.`);
+    const bounds = `at most ${atMost(rule.risk_bound)} of its answers are wrong${rule.coverage_bound === null ? "" : ` and at least ${atLeast(rule.coverage_bound)} of questions are answered`}`;
+    say("rule", `Calibrated on ${many(questions, "question")} of ${calibration.task}: it answers where ${SCORES[rule.score] ?? rule.score} is at most ${rule.threshold.toPrecision(3)}, and abstains elsewhere. It answered ${percent(rule.answered / questions)} of them, ${wrong} of those wrongly. On other questions drawn like them, each with${nearly} ${exactly(confidence)} confidence, ${bounds}.`);
   }
 
   function wantToken(words) {

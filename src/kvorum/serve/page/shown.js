@@ -26,6 +26,10 @@ const shown = (() => {
   const letter = (choice) => (choice < 26 ? String.fromCharCode(97 + choice) : String(choice + 1));
   const number = (value) => (value < NOTHING ? "0.000" : value >= 0.0995 ? value.toFixed(3) : value < 0.00005 ? "<0.0001" : value.toFixed(4));
   const percent = (share) => `${(100 * share).toFixed(1).replace(/\.0$/, "")}%`;
+  // Bounds and what was asked for: no promise is rounded in its favour.
+  const atMost = (share) => `${Math.ceil(1000 * share - 1e-9) / 10}%`;
+  const atLeast = (share) => `${Math.floor(1000 * share + 1e-9) / 10}%`;
+  const exactly = (share) => `${Number((100 * share).toPrecision(6))}%`;
   const commas = (value) => value.toLocaleString("en");
   const many = (count, noun) => `${commas(count)} ${noun}${count === 1 ? "" : "s"}`;
   const sentence = (text) => {
@@ -33,5 +37,5 @@ const shown = (() => {
     return whole ? whole[0].toUpperCase() + whole.slice(1) + (/[.!?]$/.test(whole) ? "" : ".") : "";
   };
 
-  return { byId, make, draw, quoted, letter, number, percent, commas, many, sentence };
+  return { byId, make, draw, quoted, letter, number, percent, atMost, atLeast, exactly, commas, many, sentence };
 })();
