@@ -24,6 +24,7 @@ pytest.importorskip("fastapi")
 
 import kvorum  # noqa: E402
 from kvorum.decisions import calibrate  # noqa: E402
+from kvorum.decisions.words import at_least, at_most  # noqa: E402
 from kvorum.run import Run  # noqa: E402
 from kvorum.serve.app import build_app  # noqa: E402
 from kvorum.serve.options import ServeOptions  # noqa: E402
@@ -591,8 +592,8 @@ def test_what_runs_is_said_with_its_guarantee(opened, calibrated):
     assert "fitted on seen" in said and "3 members after epoch 2" in said
     assert f"Calibrated on {calibration.questions} questions of held" in said
     assert "each with 95% confidence" in said
-    for bound in (calibration.answer.risk_bound, calibration.answer.coverage_bound):
-        assert f"{100 * bound:.1f}".removesuffix(".0") + "%" in said
+    assert f"at most {at_most(calibration.answer.risk_bound)} of its answers" in said
+    assert f"at least {at_least(calibration.answer.coverage_bound)} of questions" in said
     assert opened.is_hidden("#uncalibrated")
 
 
