@@ -87,7 +87,7 @@ def main() -> None:
                 scorer(encoded)
                 offline.append(len(questions) / (time.perf_counter() - began))
                 online.append(asyncio.run(throughput(address, work, asked.clients)))
-                with httpx.Client(base_url=address) as client:
+                with httpx.Client(base_url=address, timeout=120) as client:
                     for place in range(min(asked.alone, len(questions))):
                         began = time.perf_counter()
                         reply = client.post("/v1/answers", json=work.body([place]))
