@@ -204,7 +204,7 @@ def _tell_errors(app: FastAPI) -> None:
 
     @app.exception_handler(QueueFull)
     async def busy(_: Request, error: QueueFull) -> JSONResponse:
-        return _error(429, str(error), None, {"retry-after": str(max(1, round(error.seconds)))})
+        return _error(429, str(error), None, {"retry-after": str(error.seconds)})
 
     @app.exception_handler(Stopping)
     async def stopping(_: Request, error: Stopping) -> JSONResponse:

@@ -35,8 +35,8 @@ class QueueFull(KvorumError):
     """So many questions wait that these are not taken."""
 
     def __init__(self, waiting: int, seconds: float) -> None:
-        super().__init__(f"{waiting} questions wait already; ask again in about {max(1, round(seconds))} s")
-        self.seconds = seconds
+        self.seconds = max(1, round(seconds))
+        super().__init__(f"{waiting} questions wait already; ask again in about {self.seconds} s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +115,17 @@ class Batcher:
 
     def give_up(self) -> None:
         """Answer whoever still waits that it stops."""
+        self._end("the server is stopping, and did not come to this")
+
+    def _end(self, why: str, batch: Sequence[Waiting] = ()) -> None:
+        """Take no more questions, and tell those of a batch and those that wait why."""
         with self._changed:
             self._stopping = True
-            left = list(self._waiting)
+            left = [*batch, *self._waiting]
             self._waiting.clear()
             self._changed.notify()
         for one in left:
-            _settle(one.ticket.result, Stopping("the server is stopping, and did not come to this"))
+            _settle(one.ticket.result, Stopping(why))
 
     @contextmanager
     def room(self, count: int) -> Iterator[Submit]:
@@ -168,12 +172,7 @@ class Batcher:
                 self._ready.set_exception(error)
                 return
             log.critical("scoring has ended", exc_info=error)
-            with self._changed:
-                self._stopping = True
-                left = [*batch, *self._waiting]
-                self._waiting.clear()
-            for one in left:
-                _settle(one.ticket.result, Stopping("the server can no longer score"))
+            self._end("the server can no longer score", batch)
 
     def _warm(self, scorer: Scorer) -> None:
         """Passes of a few sizes, so that nobody waits for what a first one has to set up."""
