@@ -1,0 +1,169 @@
+"""What an active-learning experiment leaves behind, and how it is read again.
+
+```
+OUT/config.yaml                                  what was asked
+OUT/rounds/start/00/seed-0.json                  a record: what was labelled before this round's fit, what came of it
+OUT/rounds/start/00/seed-0-test-TASK.parquet     predictions on a test task after the fit
+OUT/rounds/start/00/seed-0-pool.parquet          predictions on the pool questions that were scored
+OUT/rounds/mutual_information/01/seed-0.json     the first round by an acquisition function
+OUT/report/index.html
+```
+
+Round 0 is the same for all acquisition functions. A record is written after the predictions that it vouches for.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kvorum.active.config import LearnConfig, learn_config
+from kvorum.bounded import read_bounded
+from kvorum.config import describe_errors, read_yaml
+from kvorum.errors import KvorumError
+from kvorum.files import atomic, make_folder, sha256
+from kvorum.predictions import Predictions
+
+CONFIG = "config.yaml"
+START = "start"
+"""The folder of round 0."""
+LARGEST_RECORD = 2**26
+
+Count = Annotated[int, Field(ge=0)]
+Nats = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Added(_Strict):
+    """A question that was labelled before a round's fit."""
+
+    id: str
+    part: str
+    """The task in the pool that it comes from."""
+    subject: str
+    score: Annotated[float, Field(allow_inf_nan=False)] | None
+    """The acquisition function's, when it was chosen; null for the start, which is drawn by lot."""
+    entropy: Nats | None
+    """Of the mean answer, when it was chosen; null for the start."""
+    mutual_information: Nats | None
+    repeats: bool
+    """Whether the same question, but for case, spaces and the order of its choices, was labelled before it."""
+
+
+class PartState(_Strict):
+    """What the members make of the unlabelled questions of a part of the pool, after a round's fit."""
+
+    part: str
+    questions: Count
+    """How many were scored and are not labelled."""
+    entropy: Nats | None
+    """Mean predictive entropy; null where there is no question."""
+    mutual_information: Nats | None
+
+
+class Record(_Strict):
+    """One round of one seed under one acquisition function."""
+
+    format: Literal["kvorum round 1"] = "kvorum round 1"
+    acquisition: str
+    """Its name, or start."""
+    round: Count
+    seed: Count
+    labels: Count
+    """Questions fitted on."""
+    added: list[Added]
+    """Those among them that were labelled just before."""
+    pool: list[PartState]
+    files: dict[str, Sha256]
+    """The files that belong to it, by their names."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """The directory of an experiment."""
+
+    path: Path
+    config: LearnConfig
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Learned":
+        """The experiment in a directory; raises `KvorumError` where there is none."""
+        path = Path(path)
+        if not (path / CONFIG).is_file():
+            raise KvorumError(f"{path} holds no active-learning experiment: there is no {path / CONFIG}")
+        settings = read_yaml(path / CONFIG)
+        settings.pop("facts", None)
+        return cls(path, learn_config(settings, where=str(path / CONFIG)))
+
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """What was found besides what was asked: versions, the base model's revision, digests of the questions."""
+        found = read_yaml(self.path / CONFIG).get("facts", {})
+        return found if isinstance(found, dict) else {}
+
+    def folder(self, acquisition: str, number: int) -> Path:
+        """Of a round, which for round 0 is the same for all acquisition functions."""
+        return self.path / "rounds" / (acquisition if number else START) / f"{number:02d}"
+
+    def record_file(self, acquisition: str, number: int, seed: int) -> Path:
+        """Of a round's record."""
+        return self.folder(acquisition, number) / f"seed-{seed}.json"
+
+    def test_file(self, acquisition: str, number: int, seed: int, task: str) -> Path:
+        """Of a round's predictions on a test task, by its name."""
+        return self.folder(acquisition, number) / f"seed-{seed}-test-{task}.parquet"
+
+    def pool_file(self, acquisition: str, number: int, seed: int) -> Path:
+        """Of a round's predictions on the pool."""
+        return self.folder(acquisition, number) / f"seed-{seed}-pool.parquet"
+
+    def rounds(self, acquisition: str) -> int:
+        """How many rounds are done for all seeds, round 0 among them."""
+        number = 0
+        while number <= self.config.rounds and self.done(acquisition, number):
+            number += 1
+        return number
+
+    def done(self, acquisition: str, number: int) -> bool:
+        """Whether a round is there for all seeds."""
+        return all(self.record_file(acquisition, number, seed).is_file() for seed in self.config.seeds)
+
+    def record(self, acquisition: str, number: int, seed: int) -> Record:
+        """The record of a round; raises `KvorumError` where it, or a file of it, is missing or damaged."""
+        file = self.record_file(acquisition, number, seed)
+        try:
+            found = Record.model_validate(json.loads(read_bounded(file, LARGEST_RECORD)))
+        except OSError as error:
+            raise KvorumError(f"{file}: cannot be read: {error.strerror}") from None
+        except ValidationError as error:
+            raise KvorumError(f"{file}: is no record that kvorum wrote: {describe_errors(error)}") from None
+        except (ValueError, RecursionError) as error:
+            raise KvorumError(f"{file}: is no record that kvorum wrote: {error}") from None
+        for name, digest in found.files.items():
+            beside = file.parent / name
+            if Path(name).name != name or not beside.is_file() or sha256(beside) != digest:
+                raise KvorumError(f"{beside}: is missing or not what was written; remove {file}, and it is made again")
+        return found
+
+    def save(self, record: Record) -> None:
+        """Write a record; the files that it names are there already."""
+        file = self.record_file(record.acquisition, record.round, record.seed)
+        make_folder(file.parent)
+        with atomic(file) as temporary:
+            temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    def test(self, acquisition: str, number: int, seed: int, task: str) -> Predictions:
+        """Predictions on a test task after a round's fit."""
+        return Predictions.load(self.test_file(acquisition, number, seed, task))
+
+    def pool(self, acquisition: str, number: int, seed: int) -> Predictions:
+        """Predictions on the pool questions that were scored after a round's fit."""
+        return Predictions.load(self.pool_file(acquisition, number, seed))
