@@ -24,7 +24,7 @@ ALLOWED = {
     "engine": {"errors", "adapters"},
     "facts": {"errors", "config"},
     "predictions": {"errors", "facts", "files", "parquet", "uncertainty"},
-    "run": {"errors", "bounded", "facts", "files", "config", "predictions", "uncertainty"},
+    "run": {"errors", "bounded", "safe_yaml", "facts", "files", "config", "predictions", "uncertainty"},
     "decisions": {"errors", "bounded", "config", "files", "predictions", "run", "uncertainty"},
     "tracking": {"errors", "bounded"},
     "posterior": {
@@ -42,6 +42,7 @@ ALLOWED = {
     "active": {
         "errors",
         "bounded",
+        "safe_yaml",
         "files",
         "config",
         "acquisition",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from kvorum.errors import KvorumError
 
 if TYPE_CHECKING:
+    from kvorum.active.acquire import Acquired, acquire
     from kvorum.config import FitConfig
     from kvorum.decisions import Calibration, calibrate
     from kvorum.interchange.peft_export import export_peft
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from kvorum.tasks import Question, Task, load_task, task_names
 
 __all__ = [
+    "Acquired",
     "Calibration",
     "FitConfig",
     "KvorumError",
@@ -35,6 +37,7 @@ __all__ = [
     "Question",
     "Run",
     "Task",
+    "acquire",
     "calibrate",
     "export_peft",
     "fit",
@@ -45,6 +48,7 @@ __all__ = [
 ]
 
 _WHERE = {
+    "Acquired": "active.acquire",
     "Calibration": "decisions",
     "FitConfig": "config",
     "Posterior": "posterior.posterior",
@@ -52,6 +56,7 @@ _WHERE = {
     "Question": "tasks",
     "Run": "run",
     "Task": "tasks",
+    "acquire": "active.acquire",
     "calibrate": "decisions",
     "export_peft": "interchange.peft_export",
     "fit": "posterior.fit",

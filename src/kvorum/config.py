@@ -50,6 +50,8 @@ class FitConfig:
     """Inner dimension of each adapter B A."""
     alpha: float = 16.0
     """An adapter adds (alpha / rank) B A to the weight."""
+    warm_start: str | None = None
+    """A run, or RUN/epochs/003, whose members the fit goes on from; default: from the prior, the untouched model."""
     dropout: float = 0.0
     """Probability with which an adapter's inputs are dropped while fitting."""
     targets: tuple[str, ...] = ("all-linear",)

@@ -1,5 +1,6 @@
 """YAML that somebody else may have written: plain values only, and no more of them than the file has room for."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,13 @@ def _refuse_strange(value: Any, path: Path) -> None:
         raise KvorumError(f"{path}: holds {str(value)[:40]}, which is more than 64 bits")
     elif not (value is None or isinstance(value, str | int | float)):
         raise KvorumError(f"{path}: holds {str(value)[:40]!r}, a {type(value).__name__}; quote it to give a text")
+
+
+def as_yaml(content: Any) -> str:
+    """A value of anything that JSON can hold as YAML that reads as the same."""
+    plain = json.loads(json.dumps(content))
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    if yaml.safe_load(text) != plain:
+        # Some characters, such as U+0085, do not survive as they are.
+        text = yaml.safe_dump(plain, sort_keys=False)
+    return text

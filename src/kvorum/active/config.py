@@ -23,6 +23,8 @@ NOT_OF_A_FIT = {
     "track": "nothing",
 }
 """Settings of a fit that an experiment has its own place for."""
+POOL = "pool"
+"""What the pool is called as a task."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
@@ -48,8 +50,7 @@ class LearnConfig:
     out: str
     """The directory: rounds/ and report/ in it."""
     settings: dict[str, Any]
-    """Of every fit: model, epochs, lr, answer_format, evaluate_limit, data_root, ...: any setting of a fit but those
-    that have a place of their own here."""
+    """Of every fit, any but those that have a place of their own here: model, epochs, lr, evaluate_limit, ..."""
     pool: tuple[Part, ...]
     """Where questions are chosen from: a list of tasks, each with limit and labels."""
     test: tuple[str, ...]
@@ -70,6 +71,8 @@ class LearnConfig:
     """Where the members of a round start: from the untouched model, or from where the round before ended."""
     candidates: int | None = None
     """Score N questions of the pool in a round, drawn by lot, and choose among those; null: all that are left."""
+    leave_out_tested: bool = False
+    """Leave pool questions out that are among the test questions, instead of refusing the pool."""
     targets: tuple[float, ...] = ()
     """Accuracies on the first test task for which the labels needed are told; empty: quarters of random's way."""
 
@@ -87,8 +90,8 @@ class LearnConfig:
                 raise KvorumError(f"{name} names something twice")
         if len({part.task for part in self.pool}) < len(self.pool):
             raise KvorumError("pool names a task twice")
-        if min(self.seeds) < 0 or max(self.seeds) > 2**20:
-            raise KvorumError(f"seeds are {self.seeds}; each must be from 0 to {2**20}")
+        if min(self.seeds) < 0 or (max(self.seeds) + 1) * self.members > 10**6:
+            raise KvorumError(f"seeds are {self.seeds}; each must be at least 0, and less than a million / members")
         for accuracy in self.targets:
             if not 0 < accuracy < 1:
                 raise KvorumError(f"targets holds {accuracy}; an accuracy is between 0 and 1")
@@ -100,7 +103,7 @@ class LearnConfig:
     def fit(self) -> FitConfig:
         """The settings of a fit; its members are those of one seed."""
         plain = {str(key).replace("-", "_"): value for key, value in self.settings.items()}
-        own = {"task": self.pool[0].task, "evaluate": self.test, "members": self.members, "out": self.out}
+        own = {"task": POOL, "evaluate": self.test, "members": self.members, "out": self.out}
         return fit_config(plain | own, where="settings")
 
     def as_dict(self) -> dict[str, Any]:

@@ -118,12 +118,21 @@ class Learned:
         return self.folder(acquisition, number) / f"seed-{seed}.json"
 
     def test_file(self, acquisition: str, number: int, seed: int, task: str) -> Path:
-        """Of a round's predictions on a test task, by its name."""
-        return self.folder(acquisition, number) / f"seed-{seed}-test-{task}.parquet"
+        """Of a round's predictions on a test task, by its name or file."""
+        name = Path(task).stem if Path(task).suffix else task
+        return self.folder(acquisition, number) / f"seed-{seed}-test-{name}.parquet"
 
     def pool_file(self, acquisition: str, number: int, seed: int) -> Path:
         """Of a round's predictions on the pool."""
         return self.folder(acquisition, number) / f"seed-{seed}-pool.parquet"
+
+    def hidden_file(self, acquisition: str, number: int, seed: int) -> Path:
+        """Of hidden states after a round, where a function looks at them."""
+        return self.folder(acquisition, number) / f"seed-{seed}-hidden.safetensors"
+
+    def adapters_file(self, acquisition: str, number: int) -> Path:
+        """Of all seeds' members after a round, where the next one goes on from them."""
+        return self.folder(acquisition, number) / "adapters.safetensors"
 
     def rounds(self, acquisition: str) -> int:
         """How many rounds are done for all seeds, round 0 among them."""

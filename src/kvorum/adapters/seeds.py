@@ -12,6 +12,10 @@ class Stream(enum.IntEnum):
     ORDER = 2
     DROPOUT = 3
     BOOTSTRAP = 4
+    FIRST_LABELS = 5
+    CANDIDATES = 6
+    ACQUISITION = 7
+    RANDOM_LABELS = 8
 
 
 def generator_seed(seed: int, stream: Stream, *path: int) -> int:

@@ -1,10 +1,12 @@
 """Candidate log-probabilities: the one path for training, evaluation and serving."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kvorum.adapters import Attachment, Route
@@ -30,6 +32,8 @@ class CandidateScores:
     """Of a candidate's tokens after the prompt, summed and of no other normalisation; -inf where there is none."""
     greedy: Bool[Tensor, "item candidate"] | None = None
     """Whether each of a candidate's tokens is the model's most probable one; where that was asked for."""
+    hidden: Float[Tensor, "item dim"] | None = None
+    """What the LM head reads at the end of a prompt, the last hidden state; where that was asked for."""
 
 
 def score_pack(
@@ -40,6 +44,7 @@ def score_pack(
     normalisation: Normalisation = "sum",
     dropout: bool = False,
     greedy: bool = False,
+    hidden: bool = False,
 ) -> CandidateScores:
     """Run a pack through the model with its stack, inside `engine.attached`.
 
@@ -59,7 +64,8 @@ def score_pack(
         routed = attachment.routed(dataclasses.replace(route, dropout_seeds=pack.item_tokens))
     else:
         routed = attachment.routed(route, pack.kept, read_route)
-    with routed:
+    states: list[Tensor] = []
+    with routed, _head_reads(attachment, states if hidden else None):
         logits = model(
             input_ids=pack.input_ids.unsqueeze(0),
             position_ids=pack.position_ids.unsqueeze(0),
@@ -73,13 +79,35 @@ def score_pack(
     absent = pack.lengths == 0
     log_likelihoods = scores.masked_fill(absent, -torch.inf)
     chosen = _greedy(logits, pack) if greedy else None
+    ends = states[0].flatten(0, -2)[_prompt_rows(pack)] if hidden else None
     if answer_format == "letter":
         rest = -torch.expm1(log_likelihoods.logsumexp(-1).clamp(max=0))
-        return CandidateScores(log_likelihoods, rest, log_likelihoods, chosen)
+        return CandidateScores(log_likelihoods, rest, log_likelihoods, chosen, ends)
     if normalisation == "mean":
         scores = scores / pack.lengths.clamp(min=1)
     log_probs = scores.masked_fill(absent, -torch.inf).log_softmax(-1)
-    return CandidateScores(log_probs, log_probs.new_zeros(items), log_likelihoods, chosen)
+    return CandidateScores(log_probs, log_probs.new_zeros(items), log_likelihoods, chosen, ends)
+
+
+@contextmanager
+def _head_reads(attachment: Attachment, states: list[Tensor] | None) -> Iterator[None]:
+    """Note what the LM head is given, in the pass inside the block; nothing for None."""
+    if states is None:
+        yield
+        return
+    model: Any = attachment.model
+    head = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _, given: states.append(given[0].detach()))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _prompt_rows(pack: Pack) -> Int[Tensor, " item"]:
+    """The row of `kept` that is the end of each item's prompt: it predicts the first token of the first candidate."""
+    read = pack.lengths.sum(-1)
+    return pack.read_row[read.cumsum(0) - read]
 
 
 def _greedy(logits: Float[Tensor, "kept token"], pack: Pack) -> Bool[Tensor, "item candidate"]:

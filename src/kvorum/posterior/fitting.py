@@ -54,7 +54,8 @@ class Fitting:
         self.progress = progress
         self.stop = stop or StopRequest()
         self.digests = digests_of_tests(job.evaluation)
-        self.fitted_on = frozenset((q.question, q.choices) for q in job.train)
+        before = job.warm.fitted_on if job.warm else frozenset()
+        self.fitted_on = before | frozenset((q.question, q.choices) for q in job.train)
         self.token_budget = job.token_budget
         self.longest = max(Item(0, question).tokens() for question in job.encoded)
         self.again = again
@@ -172,11 +173,11 @@ class Fitting:
 
     def _order(self, member: int, epoch: int) -> np.ndarray:
         """The training questions of a member in an epoch, by their places."""
-        size, own = len(self.job.encoded), self.config.diversity
-        drawn = np.arange(size)
+        drawn, own = np.array(self.job.share(member)), self.config.diversity
+        size = len(drawn)
         if "bootstrap" in own:
             resample = np.random.default_rng(generator_seed(self.config.seed, Stream.BOOTSTRAP, member))
-            drawn = resample.integers(size, size=size)
+            drawn = drawn[resample.integers(size, size=size)]
         whose = member if "order" in own else 0
         generator = np.random.default_rng(generator_seed(self.config.seed, Stream.ORDER, whose, epoch))
         return drawn[generator.permutation(size)]

@@ -6,7 +6,7 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from kvorum.config import FitConfig
 from kvorum.engine import BaseModel, Item, load_base, verify_packed
 from kvorum.errors import KvorumError
 from kvorum.posterior.posterior import token_budget
+from kvorum.posterior.warm_start import WarmStart, read_warm_start
 from kvorum.predictions import questions_digest
 from kvorum.run.drift import RESULTS_VERSION
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, default_template, encode, load_task, load_template
@@ -41,16 +42,27 @@ class Job:
     evaluation_encoded: tuple[list[EncodedQuestion], ...]
     """Their test questions' tokens: the same at every epoch."""
     targets: list[Target]
+    warm: WarmStart | None = None
+    """The posterior that the members go on from; None: they start at the prior."""
+    members: tuple[int, ...]
+    """The members' numbers."""
+    shares: Mapping[int, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    """By a member's number, the places of the training questions that it is fitted on, as many for each; of a member
+    that is not there, all questions."""
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch; the last one may see fewer questions."""
-        return -(-len(self.encoded) // self.config.batch_size)
+        return -(-len(self.share(self.members[0])) // self.config.batch_size)
 
     @property
     def tokens_per_epoch(self) -> int:
         """Tokens of all members that go through the model in an epoch of fitting."""
-        return self.config.members * sum(Item(0, question).tokens() for question in self.encoded)
+        return sum(Item(0, self.encoded[i]).tokens() for member in self.members for i in self.share(member))
+
+    def share(self, member: int) -> Sequence[int]:
+        """The places of the training questions that a member is fitted on."""
+        return self.shares.get(member, range(len(self.encoded)))
 
     @property
     def parameters_per_member(self) -> int:
@@ -65,14 +77,17 @@ class Job:
     @property
     def out(self) -> Path:
         """The run directory."""
-        return Path(self.config.out or Path("runs") / self.task.name)
+        return out_of(self.config, self.task)
 
     def start(self) -> AdapterStack:
-        """The stack that every member starts from: the untouched model."""
+        """The stack that every member starts from: the untouched model, or the posterior to go on from."""
         config = self.config
+        if self.warm is not None:
+            # A copy, since a fit moves what it is given.
+            return self.warm.stack.select(range(len(self.warm.stack.members)))
         return kaiming_uniform_stack(
             self.targets,
-            members=range(config.members),
+            members=self.members,
             rank=config.rank,
             alpha=config.alpha,
             seed=config.seed,
@@ -107,6 +122,8 @@ class Job:
             "skipped_rows": list(self.task.skipped),
             "steps_per_epoch": self.steps_per_epoch,
             "tokens_per_epoch": self.tokens_per_epoch,
+            "start_digest": self.warm.digest if self.warm else None,
+            "warm_start_epoch": self.warm.epoch if self.warm else None,
             "evaluation_tasks": [task.name for task in self.evaluation],
             "evaluation_questions": {task.name: len(task.test) for task in self.evaluation},
         }
@@ -114,12 +131,12 @@ class Job:
     def memory_estimate(self) -> dict[str, int]:
         """Roughly what fitting needs, in bytes: the base, the adapters with their optimizer, a pass's activations."""
         base = sum(p.numel() * p.element_size() for p in self.base.model.parameters())
-        stack = self.config.members * self.parameters_per_member
+        stack = len(self.members) * self.parameters_per_member
         element = next(self.base.model.parameters()).element_size()
         wide = sum(t.in_features + t.out_features for t in find_targets(self.base.model, ["all-linear"]))
         vocabulary: int = self.base.model.config.vocab_size
         read = sum(len(c) for q in self.encoded for c in q.candidates) / max(1, self.tokens_per_epoch)
-        logits = 3 * 4 * vocabulary * min(1.0, read * self.config.members)
+        logits = 3 * 4 * vocabulary * min(1.0, read * len(self.members))
         tokens = min(self.token_budget, -(-self.tokens_per_epoch // max(1, self.steps_per_epoch)))
         return {
             "base model": base,
@@ -150,6 +167,7 @@ def plan(
     if config.members > 1 and not config.diversity and not config.dropout:
         log.warning("diversity is empty and dropout 0: all %d members will be one and the same", config.members)
     questions = read_questions(config, given)
+    warm = read_warm_start(config, out_of(config, questions.task))
     base = base or load_base(
         config.model,
         revision=config.revision,
@@ -158,6 +176,8 @@ def plan(
         trust_remote_code=config.trust_remote_code,
     )
     targets = find_targets(base.model, config.targets)
+    if warm is not None:
+        warm.refuse_misfit(base, targets, config)
     verify_packed(base.model)
 
     def tokens(asked: Sequence[Question]) -> list[EncodedQuestion]:
@@ -173,7 +193,14 @@ def plan(
         evaluation=questions.evaluation,
         evaluation_encoded=tuple(tokens(one.test) for one in questions.evaluation),
         targets=targets,
+        warm=warm,
+        members=warm.stack.members if warm else tuple(range(config.members)),
     )
+
+
+def out_of(config: FitConfig, task: Task) -> Path:
+    """The run directory of a fit."""
+    return Path(config.out or Path("runs") / task.name)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from kvorum.engine.score import Normalisation
 from kvorum.errors import KvorumError
 from kvorum.posterior.scoring import FORWARD_ALONE, Compile, Probabilities, Scorer, compile_pays, scoring
 from kvorum.predictions import Predictions
-from kvorum.run import Run
+from kvorum.run import Run, run_and_epoch
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, encode, load_task
 from kvorum.tasks.sample import limit as limited
 
@@ -231,4 +231,17 @@ def questions_fitted(run: Run) -> frozenset[tuple[str, tuple[str, ...]]]:
     except KvorumError as error:
         log.warning("what the run was fitted on cannot be read again, so overlap with it goes unnoticed: %s", error)
         return frozenset()
-    return frozenset((q.question, q.choices) for q in limited(task.train, config.train_limit, config.limit_to))
+    fitted = frozenset((q.question, q.choices) for q in limited(task.train, config.train_limit, config.limit_to))
+    return fitted | _fitted_before(run)
+
+
+def _fitted_before(run: Run) -> frozenset[tuple[str, tuple[str, ...]]]:
+    """What the posterior was fitted on that a run started from."""
+    if run.config.warm_start is None:
+        return frozenset()
+    try:
+        path, _ = run_and_epoch(run.config.warm_start)
+        return questions_fitted(Run.open(path))
+    except KvorumError as error:
+        log.warning("what %s started from cannot be read again, so overlap with it goes unnoticed: %s", run.path, error)
+        return frozenset()

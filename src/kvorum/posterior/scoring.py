@@ -22,6 +22,7 @@ from kvorum.engine import (
 )
 from kvorum.engine.score import AnswerFormat, Normalisation
 from kvorum.errors import KvorumError
+from kvorum.posterior.hidden import HiddenMeans
 from kvorum.posterior.memory import within_memory
 
 # From so many tokens on compiling pays, even where nothing is cached yet: see docs/performance.md.
@@ -63,11 +64,16 @@ class Scorer:
         return len(self.members) * Item(0, question).tokens()
 
     def __call__(
-        self, encoded: Sequence[Scorable], progress: Callable[[int, int], None] | None = None
+        self,
+        encoded: Sequence[Scorable],
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        hidden: HiddenMeans | None = None,
     ) -> Probabilities:
         """Each active member's probabilities of the candidates, and what is left as rest.
 
-        `progress` is told questions done and questions in all.
+        `progress` is told questions done and questions in all. `hidden` is given the last hidden state at the end of
+        each prompt, too, from the same passes.
         """
         probs = np.zeros((len(self.members), len(encoded), _width(encoded)))
         rest = np.zeros((len(self.members), len(encoded)))
@@ -77,8 +83,12 @@ class Scorer:
             p = scores.log_probs.double().exp().cpu().numpy().reshape(*shape, -1)
             probs[members, rows, : p.shape[-1]] = p
             rest[members, rows] = scores.rest.double().cpu().numpy().reshape(shape)
+            if hidden is not None:
+                assert scores.hidden is not None
+                states = scores.hidden.float().cpu().numpy().reshape(*shape, -1)
+                hidden.add(np.repeat(states, self.copies, axis=0), members.start, rows, of=len(encoded))
 
-        self._each_pass(encoded, keep, progress)
+        self._each_pass(encoded, keep, progress, hidden=hidden is not None)
         return np.repeat(probs, self.copies, axis=0), np.repeat(rest, self.copies, axis=0)
 
     def log_likelihoods(
@@ -109,6 +119,7 @@ class Scorer:
         progress: Callable[[int, int], None] | None,
         *,
         greedy: bool = False,
+        hidden: bool = False,
     ) -> None:
         """Put questions to the members, pass by pass; `keep` gets the scores, whose they are and of which questions."""
 
@@ -121,6 +132,7 @@ class Scorer:
                     answer_format=self.answer_format,
                     normalisation=self.normalisation,
                     greedy=greedy,
+                    hidden=hidden,
                 )
                 keep(scores, slice(some.start, some.stop), rows)
                 if some.stop == len(self.members):

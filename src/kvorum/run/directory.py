@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kvorum.bounded import refuse_links
 from kvorum.config import FitConfig, fit_config, read_yaml
 from kvorum.errors import KvorumError
@@ -22,6 +20,7 @@ from kvorum.run.derived import Derived, derive
 from kvorum.run.drift import identity
 from kvorum.run.manifest import Damage, Manifest, Seal
 from kvorum.run.points import Point
+from kvorum.safe_yaml import as_yaml
 
 CONFIG, LOG = "config.yaml", "log.jsonl"
 HISTORY = ("started", "drift", "lost", "imported")
@@ -208,11 +207,7 @@ class Run:
 
     def save_config(self) -> None:
         """Write config.yaml, unless it says the same already."""
-        content = json.loads(json.dumps(self.config.as_dict() | {"facts": self.facts}))
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        if yaml.safe_load(text) != content:
-            # Some characters, such as U+0085, do not survive as they are.
-            text = yaml.safe_dump(content, sort_keys=False)
+        text = as_yaml(self.config.as_dict() | {"facts": self.facts})
         make_folder(self.path)
         file = self.path / CONFIG
         if self.holds(file) and file.read_text(encoding="utf-8") == text:

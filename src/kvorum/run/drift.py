@@ -9,7 +9,17 @@ from kvorum.config import FitConfig
 
 # What may change when a run goes on, since it changes no result: where things lie, and how much is asked for.
 MAY_CHANGE = frozenset(
-    {"out", "data_root", "token_budget", "evaluate", "epochs", "save_minutes", "track", "trust_remote_code"}
+    {
+        "out",
+        "data_root",
+        "token_budget",
+        "evaluate",
+        "epochs",
+        "save_minutes",
+        "track",
+        "trust_remote_code",
+        "warm_start",
+    }
 )
 IDENTITY = {
     "base_revision": "base model's revision",
@@ -18,6 +28,7 @@ IDENTITY = {
     "train_digest": "training questions",
     "tokens_digest": "tokenizer",
     "results_version": "version of kvorum's results",
+    "start_digest": "posterior that it started from",
 }
 """What was found and must be found again for the run to be the same one, and what it is called."""
 VERSIONS = ("torch", "transformers", "device")
@@ -32,7 +43,8 @@ def identity(config: FitConfig, facts: Mapping[str, Any]) -> str:
     settings = {name: value for name, value in config.as_dict().items() if name not in MAY_CHANGE}
     if _depends_on_epochs(settings):
         settings["epochs"] = config.epochs
-    found = {name: facts.get(name) for name in IDENTITY}
+    # A start from the prior has no digest, and did not speak of one before there was another.
+    found = {name: facts.get(name) for name in IDENTITY if name != "start_digest" or facts.get(name)}
     return hashlib.sha256(json.dumps([settings, found], sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -54,7 +66,7 @@ def differing_facts(there: Mapping[str, Any], found: Mapping[str, Any]) -> list[
         f"{called}: was {_short(there.get(name))}, now {_short(found.get(name))}"
         for name, called in IDENTITY.items()
         # A fact that is younger than the run was not looked at when it was begun.
-        if name in there and there[name] != found.get(name)
+        if (name in there or name == "start_digest") and there.get(name) != found.get(name)
     ]
 
 

@@ -1,0 +1,92 @@
+"""Beginning an experiment's directory, or going on with the one that is there."""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from kvorum.active.config import LearnConfig
+from kvorum.active.plan import Plan
+from kvorum.active.records import CONFIG, Learned
+from kvorum.errors import KvorumError
+from kvorum.files import TEMPORARY, atomic, remove
+from kvorum.run import differing_settings
+from kvorum.run.lock import HOLDER, LOCK
+from kvorum.safe_yaml import as_yaml
+from kvorum.tasks import Question
+
+FIXED = ("pool", "initial", "batch", "members", "start", "candidates")
+"""Keys that change the rounds that are done already; test, besides, must hold what it held."""
+IDENTITY = {"pool_digest": "pool", "test_digest": "test questions", "base_revision": "base model's revision"}
+
+
+def begin(plan: Plan) -> Learned:
+    """The experiment's directory, new or to go on with; only for whom holds the lock.
+
+    More rounds, seeds and acquisition functions may be asked for than before.
+
+    Raises `KvorumError` where the directory holds another experiment, or something else.
+    """
+    path, facts = Path(plan.config.out), facts_of(plan)
+    if (path / CONFIG).is_file():
+        there = Learned.open(path)
+        if differs := _differing(there, plan.config, facts):
+            raise KvorumError(
+                f"{path} holds another experiment: {'; '.join(differs)}. Choose another --out, or remove it"
+            )
+        facts["started"] = there.facts.get("started", facts["started"])
+    elif foreign := [file.name for file in path.iterdir() if file.name not in (LOCK, HOLDER)]:
+        raise KvorumError(f"{path} holds no experiment, but {sorted(foreign)[0]}; choose another --out")
+    for half in (file for kind in TEMPORARY for file in path.rglob(kind)):
+        remove(half)
+    with atomic(path / CONFIG) as temporary:
+        temporary.write_text(as_yaml(plan.config.as_dict() | {"facts": facts}), encoding="utf-8")
+    return Learned(path, plan.config)
+
+
+def facts_of(plan: Plan) -> dict[str, Any]:
+    """What was found besides what was asked."""
+    parts = {part.task: plan.pool.parts.count(part.task) for part in plan.config.pool}
+    base = plan.job.base
+    return {
+        **{name: version(name) for name in ("kvorum", "torch", "transformers")},
+        "python": platform.python_version(),
+        "device": str(base.device),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "model": base.name,
+        "base_revision": base.revision,
+        "base_parameters": base.parameters,
+        "parameters_per_member": plan.job.parameters_per_member,
+        "prompt_template": plan.job.prompt.template,
+        "pool_questions": parts,
+        "pool_digest": _digest(plan.pool.questions),
+        "test_questions": {task.name: len(task.test) for task in plan.tests},
+        "test_digest": _digest([question for task in plan.tests for question in task.test]),
+    }
+
+
+def _differing(there: Learned, asked: LearnConfig, facts: Mapping[str, Any]) -> list[str]:
+    """Why what is done there cannot be gone on with."""
+    before, now = there.config.as_dict(), asked.as_dict()
+    differs = [
+        f"its {name} was {before[name]}, asked for was {now[name]}" for name in FIXED if before[name] != now[name]
+    ]
+    differs += differing_settings(there.config.fit, asked.fit)
+    if there.config.fit.epochs != asked.fit.epochs:
+        differs.append(f"its epochs is {there.config.fit.epochs}, asked for was {asked.fit.epochs}")
+    return differs + [
+        f"the {called} is another than it was"
+        for name, called in IDENTITY.items()
+        if there.facts.get(name) != facts[name]
+    ]
+
+
+def _digest(questions: Sequence[Question]) -> str:
+    whole = hashlib.sha256()
+    for q in questions:
+        whole.update(json.dumps([q.question, q.choices, q.answer, q.subject]).encode())
+    return whole.hexdigest()

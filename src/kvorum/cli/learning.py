@@ -1,0 +1,114 @@
+"""Commands about what to label next: acquire, learn."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from kvorum.acquisition import AcquisitionName
+from kvorum.active.to_label import check_place
+from kvorum.cli.terminal_io import err, load_posterior, open_run, out, print_json, quiet, scoring_bar
+from kvorum.errors import KvorumError
+from kvorum.terminal import acquired_dict, acquired_table
+
+
+def acquire(
+    run: tyro.conf.Positional[Path],
+    /,
+    pool: str,
+    count: int = 50,
+    by: AcquisitionName = "mutual_information",
+    out_: Annotated[Path | None, tyro.conf.arg(name="out")] = None,
+    epoch: str = "last",
+    seed: int = 0,
+    pool_limit: int | None = None,
+    leave_out_tested: bool = False,
+    skip_bad_rows: bool = False,
+    data_root: str | None = None,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    json: bool = False,
+) -> None:
+    """Choose the questions of a pool that are most worth a label, and write them to a file to be labelled.
+
+    Args:
+        run: The run directory.
+        pool: A .jsonl, .csv or .parquet file of questions, or a named task, whose training questions are taken.
+        count: How many to choose.
+        by: The acquisition function.
+        out_: The file to write, .jsonl or .csv; default: the pool's name and -to-label.jsonl.
+        epoch: Which epoch's members choose: last, or a number.
+        seed: What draws the lots.
+        pool_limit: Choose among N questions of the pool only: the first, or a random sample where the run's limit_to
+            says so.
+        leave_out_tested: Leave out questions that the run is scored on, instead of refusing the pool.
+        skip_bad_rows: Leave out, count and report the rows of the pool's file that are wrong, instead of stopping.
+        data_root: A local mirror of the question sets; default: the one of the run.
+        device: cpu, cuda, cuda:1, ...; auto: that of the run.
+        trust_remote_code: Run Python code that comes with the base model.
+        json: Print JSON.
+    """
+    place = check_place(out_ or Path(f"{Path(pool).stem}-to-label.jsonl"))
+    opened = open_run(run)
+    (number,) = opened.resolve_epochs(epoch)[-1:]
+    with err.status("loading"):
+        from kvorum.active.acquire import acquire as acquired
+        from kvorum.active.acquire import check_asked
+        from kvorum.active.pool import pool_of, read_pool, tested_by, without_tested
+        from kvorum.posterior.posterior import questions_fitted
+        from kvorum.tasks.same import same
+        from kvorum.tasks.sample import limit
+
+        check_asked(count, by)
+        task = read_pool(pool, data_root=data_root or opened.config.data_root, skip_bad_rows=skip_bad_rows)
+        given = limit(pool_of(task), pool_limit, opened.config.limit_to)
+        fitted = questions_fitted(opened)
+        known = {same(*one) for one in fitted}
+        tested = {name: questions - known for name, questions in tested_by(opened).items()}
+        given = without_tested(given, tested, leave_out=leave_out_tested)
+    posterior = load_posterior(opened, number, device=device, trust_remote_code=trust_remote_code, fitted_on=fitted)
+    with scoring_bar(f"scoring {task.name}") as progress:
+        found = acquired(posterior, given, count=count, by=by, seed=seed, progress=progress)
+    found.save(place)
+    if json:
+        print_json({"run": str(run), "epoch": number, "out": str(place)} | acquired_dict(found))
+        return
+    out.print(acquired_table(found))
+    out.print(
+        f"{len(found.questions)} of {found.pool:,} questions into {place}; next: kvorum label {place}",
+        highlight=False,
+        markup=False,
+    )
+
+
+def learn(
+    file: tyro.conf.Positional[Path],
+    /,
+    out_: Annotated[str | None, tyro.conf.arg(name="out")] = None,
+    dry_run: bool = False,
+    trust_remote_code: bool = False,
+    json: bool = False,
+) -> None:
+    """Compare ways to choose what to label: rounds of choosing, revealing, fitting; what is done is skipped.
+
+    Args:
+        file: The experiment: out, settings, pool, test, acquisitions, initial, batch, rounds, seeds, members, ...
+        out_: Its directory; default: the file's.
+        dry_run: Only say what is done and what is left to do.
+        trust_remote_code: Run Python code that comes with the base model, where the experiment asks for it.
+        json: Print JSON.
+    """
+    from kvorum.active.config import read_learn_config
+
+    config = read_learn_config(file, out=out_)
+    if config.fit.trust_remote_code and not trust_remote_code:
+        raise KvorumError(
+            f"{file} asks to run Python code that comes with the base model; where you have read and trust that code, "
+            "say so yourself: --trust-remote-code"
+        )
+    quiet()
+    from kvorum.active.loop import learn as learned
+    from kvorum.active.progress import RoundBars
+
+    found = learned(config, RoundBars(err))
+    out.print(str(found.path), highlight=False, markup=False)
