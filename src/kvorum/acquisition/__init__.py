@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from kvorum.acquisition.entropy import entropy
+from kvorum.acquisition.k_centre import k_centre
 from kvorum.acquisition.least_confidence import least_confidence
 from kvorum.acquisition.margin import margin
 from kvorum.acquisition.mutual_information import mutual_information
@@ -29,6 +30,7 @@ ACQUISITIONS: Mapping[AcquisitionName, Acquisition] = {
     "least_confidence": least_confidence,
     "mutual_information": mutual_information,
     "power_bald": power_bald,
+    "k_centre": k_centre,
 }
 
 __all__ = ["ACQUISITIONS", "ACQUISITION_NAMES", "NEED_HIDDEN", "Acquisition", "AcquisitionName", "Batch", "Pool"]
