@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from kvorum.acquisition.batch_bald import batch_bald
 from kvorum.acquisition.entropy import entropy
 from kvorum.acquisition.k_centre import k_centre
 from kvorum.acquisition.least_confidence import least_confidence
@@ -30,6 +31,7 @@ ACQUISITIONS: Mapping[AcquisitionName, Acquisition] = {
     "least_confidence": least_confidence,
     "mutual_information": mutual_information,
     "power_bald": power_bald,
+    "batch_bald": batch_bald,
     "k_centre": k_centre,
 }
 
