@@ -33,8 +33,8 @@ def settings(tiny_model: str, tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def run(settings: Mapping[str, Any], **changes: Any) -> Learned:
-    return learn(learn_config({**settings, **changes}, where="test"))
+def run(given: Mapping[str, Any], /, **changes: Any) -> Learned:
+    return learn(learn_config({**given, **changes}, where="test"))
 
 
 def kept(folder: Path) -> dict[str, bytes]:
