@@ -44,6 +44,16 @@ def ratio_interval(of: Estimate) -> str:
     return "" if of.low is None or of.high is None else f"{times(of.low)} to {times(of.high)}"
 
 
+def ratio_basis(need: Need) -> str:
+    """The interval of a need's ratio, and the seeds that it is over where that is not all of them."""
+    if need.ratio is None:
+        return ""
+    within = ratio_interval(need.ratio)
+    if need.ratio.seeds == len(need.per_seed):
+        return within
+    return f"{within or 'no interval'}\n{need.ratio.seeds} of {len(need.per_seed)} seeds"
+
+
 def needed(need: Need) -> str:
     """The median of labels needed: at most those of the start, or more than the function has come to."""
     if need.median is None:
@@ -57,7 +67,7 @@ def range_of(need: Need) -> str:
     if need.least is None:
         return "not reached"
     if need.most is None:
-        return f"{labels(need.least)} to > {need.within:,}; {need.reached} of {seeds} reach it"
+        return f"{labels(need.least)} to > {need.within:,}\n{need.reached} of {seeds} reach it"
     return f"{labels(need.least)} to {labels(need.most)}" if seeds > 1 else ""
 
 

@@ -82,7 +82,7 @@ def labels_axis(axes: Axes, labels: Iterable[int]) -> None:
 
 
 def limit(
-    axes: Axes, values: Iterable[Numbers], span: float, *, lowest: float = -np.inf, highest: float = np.inf
+    axes: Axes, values: Iterable[np.ndarray], span: float, *, lowest: float = -np.inf, highest: float = np.inf
 ) -> None:
     """The vertical axis around values, of this span at least, so that noise does not look like news."""
     known = np.concatenate([value[np.isfinite(value)] for value in values] or [np.zeros(0)])

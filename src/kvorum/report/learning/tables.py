@@ -17,7 +17,7 @@ from kvorum.report.learning.numbers import (
     needed,
     number,
     range_of,
-    ratio_interval,
+    ratio_basis,
     shift,
     target_words,
     times,
@@ -298,11 +298,8 @@ def _need(need: Need, function: Function, *, with_ratio: bool) -> tuple[Entry, .
         return median, by_mean
     if need.ratio is None:
         return median, by_mean, NOTHING
-    small = ratio_interval(need.ratio)
-    if need.ratio.seeds < len(need.per_seed):
-        small = f"{small or 'no interval'}; {need.ratio.seeds} of {len(need.per_seed)} seeds"
     tone = {-1: "gain", 1: "loss", 0: ""}[need.told]
-    return median, by_mean, Entry(text=f"{times(need.ratio.value)} ×", small=small, tone=tone)
+    return median, by_mean, Entry(text=f"{times(need.ratio.value)} ×", small=ratio_basis(need), tone=tone)
 
 
 def _doubt(doubt: Doubt) -> tuple[Entry, Entry]:

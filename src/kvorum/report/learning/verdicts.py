@@ -128,7 +128,7 @@ def _labels_heading(need: Need) -> str:
     if need.ratio is None:
         return "nothing to compare for"
     if need.ratio.low is None:
-        return "by one seed only, for"
+        return "by one seed only, and so not to be judged, for"
     return {
         -1: "fewer than random for",
         1: "more than random for",

@@ -4,8 +4,8 @@ FIGURES = {
     "learning-1": (
         "Learning curves",
         "A row a test task, a line a function, each the mean over seeds; its band reaches from the least to the "
-        "greatest seed. Functions differ in colour and in marker. All begin with the same labels and members, and so at "
-        "one point. Bands that overlap do not mean that functions agree, since a seed that "
+        "greatest seed. Functions differ in colour and in marker. All begin with the same labels and members, at one "
+        "point. Bands that overlap do not mean that functions agree, since a seed that "
         "starts well does so for all of them: the next figure compares seed by seed.",
     ),
     "learning-2": (
@@ -85,7 +85,7 @@ READING = (
         "Interval",
         "A t interval over seeds: where the mean would lie with other seeds. It takes seeds to be normally distributed "
         "about their mean, which a few seeds cannot show, and with few of them it is wide for good reason. It says "
-        "nothing about other questions, tasks or models.",
+        "nothing about other questions, tasks or models. That of a share may reach below 0 or above 1.",
     ),
     (
         "Better, worse, cannot be told apart",
