@@ -174,6 +174,15 @@ def test_what_was_chosen_and_doubt_are_those_of_the_analysis(learning, html):
         assert row[1:] == ["–" if name == row[0] else shared[frozenset((row[0], name))] for name in names]
 
 
+def test_the_lead_says_what_was_done(html):
+    lead = unescape(re.search(r'class="lead">(.*?)</p>', html)[1])
+    # After the start 240, 140 and 110 are left; two questions of the first part were drawn for it.
+    assert f"facts_capitals (242 questions), facts_elements (140 questions) and {HOSTILE_PART} (110 questions" in lead
+    assert f"{HOSTILE_PART} (110 questions, noise)" in lead
+    for words in ("2 members on smollm2-135m", "20 questions drawn by lot", "8 rounds", "3 seeds", "(200 questions)"):
+        assert words in lead
+
+
 def test_verdicts_and_notes_are_on_the_page(learning, html):
     said = unescape(html)
     for verdict in verdicts(learning):

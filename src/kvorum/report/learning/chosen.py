@@ -24,6 +24,8 @@ class PoolPart:
     """Whether its labels are drawn by lot."""
     questions: float
     """Scored after the start, as a mean over seeds: all that were not drawn for it, or as many as `candidates` says."""
+    drawn: float
+    """For the start, as a mean over seeds."""
     share: float
     """Of all parts: what a function that chose by lot would take of it."""
 
@@ -111,7 +113,11 @@ def pool_parts(start: Sequence[Record], parts: Mapping[str, Part]) -> tuple[Pool
     total = sum(sizes.values())
     return tuple(
         PoolPart(
-            part=name, noise=part.labels == "random", questions=sizes[name], share=sizes[name] / total if total else 0.0
+            part=name,
+            noise=part.labels == "random",
+            questions=sizes[name],
+            drawn=float(np.mean([sum(question.part == name for question in record.added) for record in start])),
+            share=sizes[name] / total if total else 0.0,
         )
         for name, part in parts.items()
     )

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 LEVEL = 0.95
+ROUNDING = 1e-9
+"""What rounding leaves of equal numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +58,6 @@ class Estimate:
         """1 where the whole interval lies above a number, -1 where below; 0 where it holds it, or there is none."""
         if self.low is None or self.high is None:
             return 0
-        # What rounding leaves of equal numbers is no difference.
         return int(self.low > number + ROUNDING) - int(self.high < number - ROUNDING)
 
     def exponential(self) -> "Estimate":
@@ -67,9 +68,6 @@ class Estimate:
             None if each is None else math.exp(min(each, 700.0)) for each in (self.value, self.low, self.high)
         )
         return replace(self, per_seed=lifted, value=value, low=low, high=high)
-
-
-ROUNDING = 1e-12
 
 
 def corrected(comparisons: int) -> float:

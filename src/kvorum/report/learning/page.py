@@ -12,16 +12,9 @@ from kvorum.report.figures.palette import DARK, LIGHT, css_variables
 from kvorum.report.figures.sheet import Sheet, save
 from kvorum.report.learning.analyse import Learning, analyse
 from kvorum.report.learning.choice_figure import draw_chosen
+from kvorum.report.learning.choice_tables import chosen_grid, overlaps_grid, subjects_grid
 from kvorum.report.learning.figures import draw_differences, draw_doubt, draw_learning_curves
-from kvorum.report.learning.tables import (
-    chosen_grid,
-    doubt_grid,
-    ends_grid,
-    needs_grid,
-    overlaps_grid,
-    rounds_grid,
-    subjects_grid,
-)
+from kvorum.report.learning.tables import doubt_grid, ends_grid, needs_grid, rounds_grid
 from kvorum.report.learning.told import essentials, lead, settings
 from kvorum.report.learning.verdicts import notes, verdicts
 from kvorum.report.learning.words import FIGURES, READING

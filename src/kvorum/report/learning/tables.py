@@ -1,11 +1,10 @@
-"""The tables of an experiment's page: labels needed, the end, round by round, what was chosen, whether doubt falls."""
+"""The tables of an experiment's page: labels needed, the end, round by round, whether doubt falls."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from kvorum.report.grid import DASH, Body, Entry, Grid, Group, Line
 from kvorum.report.learning.analyse import Function, Learning
-from kvorum.report.learning.chosen import Chosen, Doubt
 from kvorum.report.learning.curves import Point
 from kvorum.report.learning.doubt import DoubtCurve, Trend
 from kvorum.report.learning.estimate import Estimate
@@ -38,7 +37,7 @@ def needs_grid(learning: Learning) -> Grid | None:
     ratio = ("against random",) if learning.has_random else ()
     return Grid(
         key="needs",
-        **_words("needs"),
+        **heading("needs"),
         stub="function",
         groups=tuple(
             Group(
@@ -69,7 +68,7 @@ def ends_grid(learning: Learning) -> Grid:
     compared = learning.has_random
     return Grid(
         key="ends",
-        **_words("ends"),
+        **heading("ends"),
         stub="function",
         groups=(
             Group(name="labels", columns=("",)),
@@ -108,7 +107,7 @@ def rounds_grid(learning: Learning) -> Grid:
     compared = learning.has_random
     return Grid(
         key="rounds",
-        **_words("rounds"),
+        **heading("rounds"),
         stub="labels",
         groups=_score_groups(compared=compared),
         bodies=tuple(
@@ -125,111 +124,12 @@ def rounds_grid(learning: Learning) -> Grid:
     )
 
 
-def chosen_grid(learning: Learning) -> Grid | None:
-    """Parts, repeats and doubt of what each function chose; None where nothing is chosen yet."""
-    chosen = _chosen(learning)
-    if not chosen:
-        return None
-    noisy = any(part.noise for part in learning.parts)
-    parts = tuple(f"{part.part}{' (noise)' if part.noise else ''}" for part in learning.parts)
-    pool = "; ".join(f"{name} {number(part.share)}" for name, part in zip(parts, learning.parts, strict=True))
-    several = len(parts) > 1
-    return Grid(
-        key="chosen",
-        **_words("chosen"),
-        words=(f"Of the unlabelled pool after the start: {pool}.",) if several else (),
-        stub="function",
-        groups=(
-            Group(name="chosen", columns=("",)),
-            *((Group(name="share of each part", columns=parts),) if several else ()),
-            *((Group(name="noise", columns=("",)),) if noisy else ()),
-            Group(name="repeats", columns=("",)),
-            Group(name="entropy", columns=("chosen", "minus pool")),
-            Group(name="MI", columns=("chosen", "minus pool")),
-        ),
-        bodies=(
-            Body(
-                title=f"Over {count(learning.seeds, 'seed')}",
-                lines=tuple(
-                    Line(
-                        head=name,
-                        entries=(
-                            Entry(text=f"{of.questions:,}"),
-                            *((estimate(part.share) for part in of.parts) if several else ()),
-                            *((estimate(of.noise),) if noisy else ()),
-                            Entry(text=number(of.repeats_share.value), small=f"{of.repeats:,} in all"),
-                            *_doubt(of.entropy),
-                            *_doubt(of.mutual_information),
-                        ),
-                    )
-                    for name, of in chosen.items()
-                ),
-            ),
-        ),
-    )
-
-
-def subjects_grid(learning: Learning) -> Grid | None:
-    """The commonest subjects of each function; None where no question has one."""
-    chosen = _chosen(learning)
-    if not any(subject.subject for of in chosen.values() for subject in of.subjects):
-        return None
-    return Grid(
-        key="subjects",
-        **_words("subjects"),
-        stub="subject",
-        groups=(Group(name="questions", columns=("",)), Group(name="share", columns=("",))),
-        bodies=tuple(
-            Body(
-                title=name + (f" (and {count(of.other_subjects, 'other subject')})" if of.other_subjects else ""),
-                lines=tuple(
-                    Line(
-                        head=subject.subject or "(none)",
-                        entries=(Entry(text=f"{subject.questions:,}"), Entry(text=number(subject.share))),
-                    )
-                    for subject in of.subjects
-                ),
-            )
-            for name, of in chosen.items()
-        ),
-    )
-
-
-def overlaps_grid(learning: Learning) -> Grid | None:
-    """What every two functions have in common; None where no two have chosen."""
-    if not learning.overlaps:
-        return None
-    found = {frozenset((of.first, of.second)): of for of in learning.overlaps}
-    names = [function.name for function in learning.functions if function.chosen]
-    return Grid(
-        key="overlaps",
-        **_words("overlaps"),
-        stub="function",
-        groups=tuple(Group(name=name, columns=("",)) for name in names),
-        bodies=(
-            Body(
-                title="Jaccard index",
-                lines=tuple(
-                    Line(
-                        head=first,
-                        entries=tuple(
-                            NOTHING if first == second else estimate(found[frozenset((first, second))].jaccard)
-                            for second in names
-                        ),
-                    )
-                    for first in names
-                ),
-            ),
-        ),
-    )
-
-
 def doubt_grid(learning: Learning) -> Grid:
     """Doubt at the start and at the end, its slope, and whether it falls, by function."""
     columns = ("start", "last", "per 100 labels", "verdict")
     return Grid(
         key="doubt",
-        **_words("doubt"),
+        **heading("doubt"),
         stub="questions",
         groups=(Group(name="mutual information", columns=columns), Group(name="entropy", columns=columns)),
         bodies=tuple(
@@ -264,13 +164,10 @@ def difference(of: Estimate | None, better: str = "") -> Entry:
     return Entry(text=said.text, small=said.interval, tone=TONES[said.verdict])
 
 
-def _words(key: str) -> Mapping[str, Any]:
+def heading(key: str) -> Mapping[str, Any]:
+    """A table's title and what stands over it."""
     title, hint = TABLES[key]
     return {"title": title, "hint": hint}
-
-
-def _chosen(learning: Learning) -> dict[str, Chosen]:
-    return {function.name: function.chosen for function in learning.functions if function.chosen}
 
 
 def _test_words(test: Test) -> str:
@@ -300,10 +197,6 @@ def _need(need: Need, function: Function, *, with_ratio: bool) -> tuple[Entry, .
         return median, by_mean, NOTHING
     tone = {-1: "gain", 1: "loss", 0: ""}[need.told]
     return median, by_mean, Entry(text=f"{times(need.ratio.value)} ×", small=ratio_basis(need), tone=tone)
-
-
-def _doubt(doubt: Doubt) -> tuple[Entry, Entry]:
-    return estimate(doubt.chosen), difference(doubt.difference)
 
 
 def _trend(curve: DoubtCurve, key: str, trend: Trend) -> tuple[Entry, ...]:

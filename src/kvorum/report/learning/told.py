@@ -1,6 +1,7 @@
 """What an experiment did, in words: the lead of its page, the essentials, every setting and what was found."""
 
 from kvorum.report.learning.analyse import Learning
+from kvorum.report.learning.chosen import PoolPart
 from kvorum.report.ran import flat
 from kvorum.report.words import count
 
@@ -11,13 +12,14 @@ def lead(learning: Learning) -> str:
     names = _listed([function.name for function in learning.functions])
     tests = _listed([f"{test.task} ({count(test.questions, 'question')})" for test in learning.tests])
     start = "the untouched model" if config.start == "prior" else "where the round before ended"
-    noise = [part for part in learning.parts if part.noise]
-    pool = "the pool" + (f", of which {_listed([part.part for part in noise])} is noise," if noise else "")
+    pool = _listed(
+        [f"{part.part} ({_size(learning, part)}{', noise' if part.noise else ''})" for part in learning.parts]
+    )
     return (
         f"{count(config.members, 'member')} on {config.fit.model}, fitted on {config.initial:,} questions drawn by lot "
-        f"from {pool} and then, in {count(config.rounds, 'round')}, on {config.batch:,} more that {names} chose, each "
-        f"for itself; every fit from {start}. Repeated with {count(learning.seeds, 'seed')}. Every round is scored on "
-        f"{tests}."
+        f"from a pool of {pool} and then, in {count(config.rounds, 'round')}, on {config.batch:,} more that {names} "
+        f"chose, each for itself; every fit from {start}. Repeated with {count(learning.seeds, 'seed')}. Every round "
+        f"is scored on {tests}."
     )
 
 
@@ -26,9 +28,8 @@ def essentials(learning: Learning) -> list[tuple[str, str]]:
     config, facts, fit = learning.config, learning.facts, learning.config.fit
     versions = [f"{name} {facts[name]}" for name in ("kvorum", "torch", "transformers") if name in facts]
     done = [f"{function.name}: {function.rounds} of {config.rounds}" for function in learning.functions]
-    seen = "scored of it after the start" if config.candidates is not None else "left of it after the start"
     pool = [
-        f"{part.part}{' (noise)' if part.noise else ''}: {part.questions:,.0f} {seen}"
+        f"{part.part}{' (noise)' if part.noise else ''}: {_size(learning, part)}"
         + (f", limit {of.limit:,}" if of.limit is not None else "")
         for part, of in zip(learning.parts, config.pool, strict=True)
     ]
@@ -59,6 +60,13 @@ def settings(learning: Learning) -> list[tuple[str, str]]:
     parts = {f"pool {part['task']}": {"limit": part["limit"], "labels": part["labels"]} for part in asked.pop("pool")}
     found = {**flat(asked), **flat(parts), **{f"found: {name}": said for name, said in flat(learning.facts).items()}}
     return [(name.replace("_", " "), said) for name, said in found.items()]
+
+
+def _size(learning: Learning, part: PoolPart) -> str:
+    """Of a part; where only some are scored, how many of those."""
+    if learning.config.candidates is not None:
+        return f"{part.questions:,.0f} scored after the start"
+    return count(round(part.questions + part.drawn), "question")
 
 
 def _listed(words: list[str]) -> str:
