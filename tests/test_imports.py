@@ -71,6 +71,7 @@ ALLOWED = {
     "terminal": {"errors", "predictions", "report", "run"},
     "terminal_comparison": {"report"},
     "terminal_decisions": {"decisions", "predictions", "report", "uncertainty"},
+    "terminal_learning": {"report"},
     "terminal_safe": {"bounded"},
     "terminal_study": {"errors", "decisions", "report", "uncertainty"},
     "interchange": {
@@ -105,6 +106,7 @@ ALLOWED = {
         "terminal",
         "terminal_comparison",
         "terminal_decisions",
+        "terminal_learning",
         "terminal_safe",
         "terminal_study",
         "uncertainty",
@@ -153,6 +155,7 @@ def test_engine_and_adapters_need_torch_transformers_safetensors_and_numpy_alone
         "import kvorum.cli",
         "import kvorum.report",
         "import kvorum.terminal",
+        "import kvorum.terminal_learning",
         "import kvorum.uncertainty",
     ],
 )

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kvorum.active.config import LearnConfig, learn_config
+from kvorum.active.config import LearnConfig, Part, learn_config
 from kvorum.bounded import read_bounded
 from kvorum.config import describe_errors, read_yaml
 from kvorum.errors import KvorumError
@@ -32,6 +32,7 @@ CONFIG = "config.yaml"
 START = "start"
 """The folder of round 0."""
 LARGEST_RECORD = 2**26
+FILES_OF_QUESTIONS = (".jsonl", ".csv", ".parquet")
 
 Count = Annotated[int, Field(ge=0)]
 Nats = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -86,6 +87,12 @@ class Record(_Strict):
     """The files that belong to it, by their names."""
 
 
+def name_of(task: str) -> str:
+    """What records and files call a task: a file of questions goes by its name without the ending."""
+    path = Path(task)
+    return path.stem if path.suffix in FILES_OF_QUESTIONS else task
+
+
 @dataclasses.dataclass(frozen=True)
 class Learned:
     """The directory of an experiment."""
@@ -108,6 +115,16 @@ class Learned:
         """What was found besides what was asked: versions, the base model's revision, digests of the questions."""
         found = read_yaml(self.path / CONFIG).get("facts", {})
         return found if isinstance(found, dict) else {}
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """The names of the test tasks, the one that reports are about first."""
+        return tuple(map(name_of, self.config.test))
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """The parts of the pool by the names that records have for them."""
+        return {name_of(part.task): part for part in self.config.pool}
 
     def folder(self, acquisition: str, number: int) -> Path:
         """Of a round, which for round 0 is the same for all acquisition functions."""

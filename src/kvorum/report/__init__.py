@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from kvorum.active.records import Learned
 from kvorum.report.analysis import StudyOptions
 from kvorum.run import Run
 
@@ -33,3 +34,14 @@ def write_study(
     from kvorum.report.study_page import write as write_page
 
     return write_page(runs, folder, comparisons=comparisons, options=options)
+
+
+def write_learning(learned: Learned, folder: Path | None = None) -> Path:
+    """Write the page of an experiment in active learning, done or not, and its figures beside it as SVG and PNG, into
+    `report/` in its directory or another folder.
+
+    Returns the path of the page. Raises `KvorumError` for damaged files, and where no round is done.
+    """
+    from kvorum.report.learning.page import write_learning as write_page
+
+    return write_page(learned, folder)

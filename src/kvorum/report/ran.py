@@ -66,17 +66,17 @@ def _lost(run: Run) -> bool:
 def settings(run: Run) -> list[tuple[str, str]]:
     """Every setting and every fact but the prompt's template and what drifted, which stand for themselves."""
     facts = {name: value for name, value in run.facts.items() if name not in ("prompt_template", "drift", "lost")}
-    found = {**_flat(run.config.as_dict()), **{f"found: {name}": value for name, value in _flat(facts).items()}}
+    found = {**flat(run.config.as_dict()), **{f"found: {name}": value for name, value in flat(facts).items()}}
     return [(name.replace("_", " "), value) for name, value in found.items()]
 
 
-def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
+def flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
     """Nested mappings as one, names joined by a blank; lists and tuples as words."""
     found: dict[str, str] = {}
     for key, value in values.items():
         name = f"{above}{key}"
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{name} ")
+            found |= flat(value, f"{name} ")
         else:
             found[name] = in_words(value)
     return found

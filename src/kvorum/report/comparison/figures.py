@@ -3,22 +3,16 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from kvorum.report.comparison.compare import ComparedTask, Comparison
 from kvorum.report.comparison.tables import BY_KEY, Compared, Shift, heading_of, title_of
-from kvorum.report.figures.palette import LIGHT, RUNS
+from kvorum.report.figures.palette import LIGHT
+from kvorum.report.figures.series import draw_legend, legend_rows, series_style, short
 from kvorum.report.figures.sheet import Sheet, printable
-
-MARKERS = ("o", "s", "^", "D", "v", "P")
-NAME_LIMIT = 30
-LETTER = 0.075
-"""Inches that a letter takes in a legend, a little generously."""
 
 LEFT, RIGHT, BOTTOM = 0.62, 0.15, 0.5
 PANEL_WIDTH, PANEL_HEIGHT, GAP = 2.08, 1.7, 0.6
@@ -34,12 +28,13 @@ FOREST = ("accuracy", "nll", "ece", "mutual_information", "wrong_auroc.predictiv
 
 def draw_comparison_curves(comparison: Comparison) -> Sheet:
     """A block of four panels a task; a line a run, with the 95% interval of each number."""
-    rows = _legend_rows(comparison.names, LEFT + len(CURVES) * (PANEL_WIDTH + GAP) - GAP)
+    names = [f"{short(name)} (baseline)" if place == 0 else short(name) for place, name in enumerate(comparison.names)]
+    rows = legend_rows(names, LEFT, LEFT + len(CURVES) * (PANEL_WIDTH + GAP) - GAP)
     top_of_all = 0.14 + 0.22 * len(rows) + 0.12
     block = BLOCK_HEADING + PANEL_HEIGHT + BLOCK_GAP
     width = LEFT + len(CURVES) * (PANEL_WIDTH + GAP) - GAP + RIGHT
     sheet = Sheet(width, top_of_all + len(comparison.tasks) * block - BLOCK_GAP + BOTTOM)
-    _legend(sheet, comparison.names, rows)
+    draw_legend(sheet, names, rows)
     for number, task in enumerate(comparison.tasks):
         top = top_of_all + number * block
         sheet.text(LEFT, top + 0.14, heading_of(comparison, task), weight="bold", fontsize=10)
@@ -80,11 +75,6 @@ def draw_differences(comparison: Comparison) -> Sheet:
     return sheet
 
 
-def _style(place: int) -> tuple[str, str, Literal["-", "--"]]:
-    """Colour, marker and line of a run; beyond the sixth they come again, dashed."""
-    return LIGHT[RUNS[place % len(RUNS)]], MARKERS[place % len(MARKERS)], "-" if place < len(RUNS) else "--"
-
-
 def _draw_curves(axes: Axes, comparison: Comparison, task: ComparedTask, key: str) -> None:
     runs = len(comparison.names)
     # Side by side, so that no interval hides another.
@@ -98,7 +88,7 @@ def _draw_curves(axes: Axes, comparison: Comparison, task: ComparedTask, key: st
             np.array([np.nan if (of := standing.numbers[key][part]) is None else of for standing in curve], float)
             for part in ("value", "low", "high")
         )
-        colour, marker, line = _style(place)
+        colour, marker, line = series_style(place)
         at = np.array(epochs) + (place - (runs - 1) / 2) * apart
         axes.errorbar(
             at,
@@ -185,7 +175,7 @@ def _draw_difference(axes: Axes, row: int, place: int, shift: Shift) -> None:
     if shift.value is None:
         axes.text(0, row, "not defined", ha="center", va="center", fontsize=7, color=LIGHT["muted"])
         return
-    colour, marker, _ = _style(place)
+    colour, marker, _ = series_style(place)
     strong = shift.beyond
     if shift.low is not None and shift.high is not None:
         axes.plot(
@@ -205,36 +195,3 @@ def _draw_difference(axes: Axes, row: int, place: int, shift: Shift) -> None:
         markerfacecolor=colour if strong else LIGHT["panel"],
         gid=f"{'beyond' if strong else 'within'}-{place}",
     )
-
-
-def _legend_rows(names: Sequence[str], width: float) -> list[list[tuple[float, int]]]:
-    """For each row of the legend, the runs in it and where they start, in inches."""
-    rows: list[list[tuple[float, int]]] = [[]]
-    left = LEFT
-    for place, name in enumerate(names):
-        wide = 0.55 + LETTER * len(_legend_name(place, name))
-        if rows[-1] and left + wide > width:
-            rows.append([])
-            left = LEFT
-        rows[-1].append((left, place))
-        left += wide
-    return rows
-
-
-def _legend(sheet: Sheet, names: Sequence[str], rows: Sequence[Sequence[tuple[float, int]]]) -> None:
-    # By hand: matplotlib's legend leaves out names that begin with an underscore, and reads $ as mathematics.
-    for number, row in enumerate(rows):
-        top = 0.22 + 0.22 * number
-        for left, place in row:
-            colour, marker, line = _style(place)
-            ends = [left / sheet.width, (left + 0.15) / sheet.width, (left + 0.3) / sheet.width]
-            across = [1 - top / sheet.height] * 3
-            handle = Line2D(
-                ends, across, color=colour, marker=marker, markevery=[1], markersize=4.5, linewidth=1.6, linestyle=line
-            )
-            sheet.figure.add_artist(handle)
-            sheet.text(left + 0.38, top, _legend_name(place, names[place]))
-
-
-def _legend_name(place: int, name: str) -> str:
-    return printable(name, NAME_LIMIT) + (" (baseline)" if place == 0 else "")

@@ -143,7 +143,8 @@ def _themed(node: ElementTree.Element, prefix: str, wanted: set[str]) -> None:
         elif key == "clip-path":
             node.set(key, value.replace("url(#", f"url(#{prefix}-"))
         elif key == "style":
-            node.set(key, _themed_style(value))
+            # A hatched area is filled with a pattern, by its identifier.
+            node.set(key, _themed_style(value).replace("url(#", f"url(#{prefix}-"))
         elif key == "d":
             node.set(key, re.sub(r"-?\d+\.\d+", _rounded, " ".join(value.split())))
 
