@@ -23,8 +23,15 @@ NOT_OF_A_FIT = {
     "track": "nothing",
 }
 """Settings of a fit that an experiment has its own place for."""
+FILES_OF_QUESTIONS = (".jsonl", ".csv", ".parquet")
 POOL = "pool"
 """What the pool is called as a task."""
+
+
+def name_of(task: str) -> str:
+    """What records and files call a task: a file of questions goes by its name without the ending."""
+    path = Path(task)
+    return path.stem if path.suffix.lower() in FILES_OF_QUESTIONS else task
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
@@ -82,14 +89,7 @@ class LearnConfig:
                 raise KvorumError(f"{name} is {getattr(self, name)}; it must be at least 1 and at most a million")
         if self.candidates is not None and self.candidates < self.batch:
             raise KvorumError(f"candidates is {self.candidates}; it must be at least the batch, {self.batch}")
-        for name in ("pool", "test", "acquisitions", "seeds"):
-            value = getattr(self, name)
-            if not value:
-                raise KvorumError(f"{name} is empty")
-            if len(set(value)) < len(value):
-                raise KvorumError(f"{name} names something twice")
-        if len({part.task for part in self.pool}) < len(self.pool):
-            raise KvorumError("pool names a task twice")
+        self._check_lists()
         if min(self.seeds) < 0 or (max(self.seeds) + 1) * self.members > 10**6:
             raise KvorumError(f"seeds are {self.seeds}; each must be at least 0, and less than a million / members")
         for accuracy in self.targets:
@@ -98,6 +98,17 @@ class LearnConfig:
         for name in self.settings:
             if name in NOT_OF_A_FIT:
                 raise KvorumError(f"settings holds '{name}'; in an experiment its place is {NOT_OF_A_FIT[name]}")
+
+    def _check_lists(self) -> None:
+        for name in ("pool", "test", "acquisitions", "seeds"):
+            value = getattr(self, name)
+            if not value:
+                raise KvorumError(f"{name} is empty")
+            if len(set(value)) < len(value):
+                raise KvorumError(f"{name} names something twice")
+        for name, tasks in (("pool", [part.task for part in self.pool]), ("test", list(self.test))):
+            if len({name_of(task) for task in tasks}) < len(tasks):
+                raise KvorumError(f"{name} names a task twice, or two files of one name")
 
     @property
     def fit(self) -> FitConfig:

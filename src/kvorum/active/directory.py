@@ -50,7 +50,7 @@ def begin(plan: Plan) -> Learned:
 
 def facts_of(plan: Plan) -> dict[str, Any]:
     """What was found besides what was asked."""
-    parts = {part.task: plan.pool.parts.count(part.task) for part in plan.config.pool}
+    parts = {part: plan.pool.parts.count(part) for part in dict.fromkeys(plan.pool.parts)}
     base = plan.job.base
     return {
         **{name: version(name) for name in ("kvorum", "torch", "transformers")},

@@ -11,7 +11,7 @@ from kvorum.acquisition import ACQUISITION_NAMES, ACQUISITIONS, NEED_HIDDEN, Acq
 from kvorum.active.config import POOL, LearnConfig
 from kvorum.active.directory import begin
 from kvorum.active.hidden import load_hidden, save_hidden
-from kvorum.active.plan import Plan, candidates, first_labels, members_of, plan_experiment
+from kvorum.active.plan import Plan, candidates, first_labels, members_of, plan_experiment, rounds_in
 from kvorum.active.progress import Rounds, SilentRounds
 from kvorum.active.records import START, Added, Learned, PartState, Record
 from kvorum.adapters import AdapterStack
@@ -64,8 +64,7 @@ class Loop:
     @property
     def rounds(self) -> int:
         """How many rounds after the start the pool is enough for."""
-        left = max(0, len(self.plan.pool) - self.config.initial)
-        return min(self.config.rounds, -(-left // self.config.batch))
+        return rounds_in(self.config, len(self.plan.pool))
 
     def _round(self, acquisition: str, number: int) -> None:
         """Choose by what the round before has left, fit, score, and keep all of it."""
@@ -182,13 +181,11 @@ class Loop:
 
     def _states(self, pool: Predictions | None) -> list[PartState]:
         states = []
-        for part in self.config.pool:
-            rows = [] if pool is None else [i for i, name in enumerate(pool.ids) if self._part_of(name) == part.task]
+        for part in self.learned.parts:
+            rows = [] if pool is None else [i for i, name in enumerate(pool.ids) if self._part_of(name) == part]
             entropy = float(pool.predictive_entropy[rows].mean()) if pool is not None and rows else None
             information = float(pool.mutual_information[rows].mean()) if pool is not None and rows else None
-            states.append(
-                PartState(part=part.task, questions=len(rows), entropy=entropy, mutual_information=information)
-            )
+            states.append(PartState(part=part, questions=len(rows), entropy=entropy, mutual_information=information))
         return states
 
     def _part_of(self, name: str) -> str:

@@ -69,12 +69,13 @@ def read_experiment(config: LearnConfig) -> tuple[PoolQuestions, tuple[Task, ...
     test.
     """
     fit = config.fit
-    parts = {part.task: _read(part.task, config) for part in config.pool}
-    tests = tuple(_read(name, config) for name in config.test)
+    names = dict.fromkeys([*(part.task for part in config.pool), *config.test])
+    tasks = {name: load_task(name, data_root=fit.data_root, skip_bad_rows=fit.skip_bad_rows) for name in names}
+    tests = tuple(tasks[name] for name in config.test)
     questions: list[Question] = []
     where: list[str] = []
     for part in config.pool:
-        task = parts[part.task]
+        task = tasks[part.task]
         chosen = limit(pool_of(task), part.limit, fit.limit_to)
         if part.labels == "random":
             chosen = tuple(_by_lot(question) for question in chosen)
@@ -84,7 +85,7 @@ def read_experiment(config: LearnConfig) -> tuple[PoolQuestions, tuple[Task, ...
                 f"'{unknown[0]}'"
             )
         questions += [dataclasses.replace(q, id=f"{task.name}/{q.id}") for q in chosen]
-        where += [part.task] * len(chosen)
+        where += [task.name] * len(chosen)
     tested = {task.name: set(map(sameness, limit(task.test, fit.evaluate_limit, fit.limit_to))) for task in tests}
     left = {q.id for q in without_tested(questions, tested, leave_out=config.leave_out_tested)}
     kept = [(q, part) for q, part in zip(questions, where, strict=True) if q.id in left]
@@ -110,6 +111,12 @@ def plan_experiment(config: LearnConfig) -> Plan:
     return Plan(config=config, job=plan(config.fit, given=[task, *tests]), pool=pool)
 
 
+def rounds_in(config: LearnConfig, pool: int) -> int:
+    """How many rounds after the start a pool of so many questions is enough for; the last may be smaller."""
+    left = max(0, pool - config.initial)
+    return min(config.rounds, -(-left // config.batch))
+
+
 def members_of(config: LearnConfig, seed: int) -> tuple[int, ...]:
     """The numbers of a seed's members: no other seed's, so that several go on one base model, and each as if alone."""
     return tuple(range(seed * config.members, (seed + 1) * config.members))
@@ -129,11 +136,6 @@ def candidates(config: LearnConfig, number: int, labelled: Sequence[int], pool: 
     drawn = np.random.default_rng(generator_seed(0, Stream.CANDIDATES, number)).permutation(pool)
     known = set(labelled)
     return sorted([int(place) for place in drawn if place not in known][: config.candidates])
-
-
-def _read(name: str, config: LearnConfig) -> Task:
-    fit = config.fit
-    return load_task(name, data_root=fit.data_root, skip_bad_rows=fit.skip_bad_rows)
 
 
 def _by_lot(question: Question) -> Question:

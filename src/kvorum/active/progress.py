@@ -112,7 +112,7 @@ class RoundBars(SilentRounds):
         """One line a round."""
         self.bars.update(self.all, advance=1)
         config = learned.config
-        scored = [learned.test(acquisition, number, seed, config.test[0]) for seed in config.seeds]
+        scored = [learned.test(acquisition, number, seed, learned.tests[0]) for seed in config.seeds]
         labels = [learned.record(acquisition, number, seed).labels for seed in config.seeds]
         accuracy, nll = [one.accuracy() for one in scored], [one.nll() for one in scored]
         name = f"{acquisition} {number}" if number else START

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kvorum.active.config import LearnConfig, Part, learn_config
+from kvorum.active.config import LearnConfig, Part, learn_config, name_of
 from kvorum.bounded import read_bounded
 from kvorum.config import describe_errors, read_yaml
 from kvorum.errors import KvorumError
@@ -32,7 +32,6 @@ CONFIG = "config.yaml"
 START = "start"
 """The folder of round 0."""
 LARGEST_RECORD = 2**26
-FILES_OF_QUESTIONS = (".jsonl", ".csv", ".parquet")
 
 Count = Annotated[int, Field(ge=0)]
 Nats = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -87,10 +86,9 @@ class Record(_Strict):
     """The files that belong to it, by their names."""
 
 
-def name_of(task: str) -> str:
-    """What records and files call a task: a file of questions goes by its name without the ending."""
-    path = Path(task)
-    return path.stem if path.suffix in FILES_OF_QUESTIONS else task
+def is_experiment(path: Path) -> bool:
+    """Whether a directory holds an experiment."""
+    return (path / CONFIG).is_file() and (path / "rounds").is_dir()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +134,7 @@ class Learned:
 
     def test_file(self, acquisition: str, number: int, seed: int, task: str) -> Path:
         """Of a round's predictions on a test task, by its name or file."""
-        name = Path(task).stem if Path(task).suffix else task
-        return self.folder(acquisition, number) / f"seed-{seed}-test-{name}.parquet"
+        return self.folder(acquisition, number) / f"seed-{seed}-test-{name_of(task)}.parquet"
 
     def pool_file(self, acquisition: str, number: int, seed: int) -> Path:
         """Of a round's predictions on the pool."""

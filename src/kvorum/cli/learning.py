@@ -6,7 +6,9 @@ from typing import Annotated
 import tyro
 
 from kvorum.acquisition import AcquisitionName
+from kvorum.active.records import Learned
 from kvorum.active.to_label import check_place
+from kvorum.cli.reading import show
 from kvorum.cli.terminal_io import err, load_posterior, open_run, out, print_json, quiet, scoring_bar
 from kvorum.errors import KvorumError
 from kvorum.terminal import acquired_dict, acquired_table
@@ -94,7 +96,7 @@ def learn(
     Args:
         file: The experiment: out, settings, pool, test, acquisitions, initial, batch, rounds, seeds, members, ...
         out_: Its directory; default: the file's.
-        dry_run: Only say what is done and what is left to do.
+        dry_run: Only say what would be labelled, and what is done and left to do; load no model.
         trust_remote_code: Run Python code that comes with the base model, where the experiment asks for it.
         json: Print JSON.
     """
@@ -106,9 +108,32 @@ def learn(
             f"{file} asks to run Python code that comes with the base model; where you have read and trust that code, "
             "say so yourself: --trust-remote-code"
         )
+    if dry_run:
+        from kvorum.active.dry_run import describe, described
+
+        if json:
+            print_json(described(config))
+        else:
+            for line in describe(config):
+                out.print(line, highlight=False, markup=False)
+        return
     quiet()
     from kvorum.active.loop import learn as learned
     from kvorum.active.progress import RoundBars
 
     found = learned(config, RoundBars(err))
-    out.print(str(found.path), highlight=False, markup=False)
+    _show_experiment(found, json=json)
+
+
+def _show_experiment(learned: Learned, *, json: bool = False) -> None:
+    """Write an experiment's page, and print what it comes to."""
+    from kvorum.report import write_learning
+    from kvorum.report.learning.analyse import analyse
+
+    with err.status("drawing"):
+        page = write_learning(learned)
+    if json:
+        print_json({"out": str(learned.path), "report": str(page)} | analyse(learned).as_dict())
+        return
+    show(learned.path)
+    out.print(str(page), highlight=False, markup=False)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from kvorum.active.records import Learned, is_experiment
 from kvorum.cli.terminal_io import err, load_posterior, open_run, out, print_json
 from kvorum.config import CutOptions, StudyOptions
 from kvorum.decisions.kept import kept_calibration
@@ -29,13 +30,24 @@ def show(
     """Every number of every epoch and task of a run.
 
     Args:
-        run: The run directory.
+        run: The run directory, or that of an experiment of kvorum learn.
         shown: What the study shows.
         study: The study's numbers instead: findings, sub-ensembles, quadrants, retention, diversity.
         json: Print JSON.
     """
     if not study and shown != StudyOptions():
         raise KvorumError("--mark, --sizes and the cuts are the study's; add --study")
+    if is_experiment(run):
+        from kvorum.report.learning.analyse import analyse as analyse_learning
+        from kvorum.terminal_learning import learning_tables
+
+        learning = analyse_learning(Learned.open(run))
+        if json:
+            print_json(learning.as_dict())
+        else:
+            for table in learning_tables(learning):
+                out.print(table)
+        return
     opened = open_run(run)
     if study:
         with err.status("computing"):
@@ -62,15 +74,19 @@ def report(
     """Write a run's page, report/index.html, with its figures beside it, and print its path.
 
     Args:
-        run: The run directory.
+        run: The run directory, or that of an experiment of kvorum learn.
         shown: What the study shows.
         out_: Where to write the page; default: report/ in the run directory.
     """
-    from kvorum.report import write
+    from kvorum.report import write, write_learning
 
-    opened = open_run(run)
-    with err.status("drawing"):
-        page = write(opened, shown, out_)
+    if is_experiment(run):
+        with err.status("drawing"):
+            page = write_learning(Learned.open(run), out_)
+    else:
+        opened = open_run(run)
+        with err.status("drawing"):
+            page = write(opened, shown, out_)
     out.print(str(page), highlight=False, markup=False)
 
 

@@ -63,7 +63,10 @@ def settings(learning: Learning) -> list[tuple[str, str]]:
 
 
 def _size(learning: Learning, part: PoolPart) -> str:
-    """Of a part; where only some are scored, how many of those."""
+    """Of a part; where that was not noted and only some are scored, how many of those."""
+    noted = learning.facts.get("pool_questions", {})
+    if isinstance(noted, dict) and isinstance(noted.get(part.part), int):
+        return count(noted[part.part], "question")
     if learning.config.candidates is not None:
         return f"{part.questions:,.0f} scored after the start"
     return count(round(part.questions + part.drawn), "question")
