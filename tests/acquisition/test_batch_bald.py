@@ -129,14 +129,14 @@ class Extreme(np.random.Generator):
 @pytest.mark.parametrize("end", [0.0, 1.0])
 def test_the_ends_of_the_range_draw_no_answer_that_is_impossible(end: float) -> None:
     outer = np.array([[0, 0.5, 0.5, 0], [0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]])
-    pool = text_pool(np.stack([np.roll(outer, turn, axis=0) for turn in range(4)], axis=1))
+    pool = text_pool(np.stack([outer, outer], axis=1))
     generator = Extreme(np.random.PCG64(0))
     generator.end = end
     asked = Asked(pool, generator, limit=0, chains=3)
-    for question in range(3):
-        asked.add(question)
-        # A chain whose own member is impossible is left without weights after two of the questions.
-        assert np.isfinite(asked.gains()).all()
+    asked.add(0)
+    # The first and the last answer of all give their members away. Neither is possible for the first member, whose
+    # chain must be left in doubt.
+    assert asked.gains()[1] > 0
 
 
 def test_a_question_added_by_drawing_counts_as_one_enumerated_before() -> None:
