@@ -100,6 +100,45 @@ def test_drawing_begins_where_the_answers_are_more_than_the_limit() -> None:
         assert asked.exact == exact
 
 
+def test_answers_that_leave_no_doubt_are_not_counted() -> None:
+    certain, torn = np.eye(4), np.full((4, 4), 1 / 4)
+    pool = text_pool(np.stack([certain, *[torn] * 20], axis=1))
+    asked = Asked(pool, np.random.default_rng(0))
+    for question in range(21):  # in 4^20 ways, had the first not told all
+        asked.add(question)
+    assert asked.exact and (asked.gains() == 0).all()
+
+
+def test_draws_are_spread_evenly_over_what_a_member_would_answer() -> None:
+    pool = CASES["letter"]
+    expected = brute_gains(pool, [1])
+    even = np.array([gains_besides(pool, [1], seed, limit=0, chains=6000) for seed in range(10)])
+    # Drawn each for itself, as many would stray by 2/1000; a fourth as many, spread evenly, by 5/10,000.
+    assert np.abs(even - expected).max() < 0.0003
+
+
+class Extreme(np.random.Generator):
+    """Draws nothing but the end of the range that it is told."""
+
+    end = 0.0
+
+    def random(self, shape: tuple[int, ...]) -> np.ndarray:  # type: ignore[override]
+        return np.full(shape, self.end)
+
+
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_the_ends_of_the_range_draw_no_answer_that_is_impossible(end: float) -> None:
+    outer = np.array([[0, 0.5, 0.5, 0], [0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]])
+    pool = text_pool(np.stack([outer, outer], axis=1))
+    generator = Extreme(np.random.PCG64(0))
+    generator.end = end
+    asked = Asked(pool, generator, limit=0, chains=3)
+    asked.add(0)
+    # The first and the last answer of all give their members away. Neither is possible for the first member, whose
+    # chain must be left in doubt.
+    assert asked.gains()[1] > 0
+
+
 def test_a_question_added_by_drawing_counts_as_one_enumerated_before() -> None:
     pool = CASES["letter"]
     for limit in (0, 5, 15, 100):  # drawn from the first, second, third question on, and never

@@ -14,7 +14,7 @@ def batch_bald(pool: Pool, count: int, *, seed: int = 0, limit: int = LIMIT, cha
     "BatchBALD", arXiv 1906.08158, whose greedy batch tells at least 1 - 1/e of what the best one does.
 
     The gains are exact while the batch can be answered in at most `limit` ways, and a mean over `chains` drawn answers
-    beyond; then the gain of a chosen question, the highest of many estimates, is on average a little too high.
+    beyond, of which the chosen question's gain is the highest of many estimates.
 
     M members have ln M nats to tell in all: 3 of 20 members, which ten questions may use up. After that gains fall to
     rounding, and ties in them go by plain mutual information, then by lot, regardless of what the questions share; just
