@@ -1,7 +1,7 @@
 """A run's numbers and an ensemble's answers, for a terminal and as plain values for JSON."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Group
 from rich.table import Table
@@ -10,9 +10,6 @@ from rich.text import Text
 from kvorum.predictions import Predictions
 from kvorum.report.tables import COLUMNS, Column, Row, numbers_table
 from kvorum.run import Run
-
-if TYPE_CHECKING:
-    from kvorum.active.acquire import Acquired
 
 TABLES = (
     ("Scores of the ensemble's mean prediction", lambda column: column.key.endswith(".ensemble")),
@@ -123,41 +120,3 @@ def answer_table(predictions: Predictions) -> Group:
         f"(aleatoric) + {answer['mutual_information']:.3f} between the members (epistemic)"
     )
     return Group(Text(answer["question"], style="bold"), table, doubt, Text())
-
-
-SHOWN = 10
-"""Chosen questions that a terminal lists."""
-
-
-def acquired_dict(acquired: "Acquired") -> dict[str, Any]:
-    """Chosen questions with their scores, as plain values; entropies in nats."""
-    columns = zip(acquired.questions, acquired.scores, acquired.entropy, acquired.mutual_information, strict=True)
-    return {
-        "by": acquired.by,
-        "pool": {"questions": acquired.pool, "fitted": acquired.fitted, "repeats": acquired.repeats},
-        "chosen": [
-            {
-                "id": question.id,
-                "question": question.question,
-                "subject": question.subject,
-                "score": float(score),
-                "entropy": float(entropy),
-                "mutual_information": float(information),
-            }
-            for question, score, entropy, information in columns
-        ],
-    }
-
-
-def acquired_table(acquired: "Acquired") -> Table:
-    """The most wanted of the chosen questions."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("", acquired.by.replace("_", " "), "entropy", "MI"):
-        table.add_column(heading, justify="right")
-    table.add_column("question", no_wrap=True, overflow="ellipsis", max_width=80)
-    for number, one in enumerate(acquired_dict(acquired)["chosen"][:SHOWN], start=1):
-        numbers = [f"{one[name]:.3f}" for name in ("score", "entropy", "mutual_information")]
-        table.add_row(str(number), *numbers, Text(" ".join(one["question"].split())))
-    if len(acquired.questions) > SHOWN:
-        table.add_row("…", "", "", "", f"and {len(acquired.questions) - SHOWN} more")
-    return table

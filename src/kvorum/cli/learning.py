@@ -11,7 +11,7 @@ from kvorum.active.to_label import check_place
 from kvorum.cli.reading import show
 from kvorum.cli.terminal_io import err, load_posterior, open_run, out, print_json, quiet, scoring_bar
 from kvorum.errors import KvorumError
-from kvorum.terminal import acquired_dict, acquired_table
+from kvorum.terminal_acquired import acquired_dict, acquired_table
 
 
 def acquire(
