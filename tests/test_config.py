@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
+from kvorum.active.config import LEARN_FIELDS, PART_FIELDS
 from kvorum.config import FIELDS, CutOptions, StudyOptions, fit_config, read_yaml
 from kvorum.errors import KvorumError
 from kvorum.study import STUDY_FIELDS, Study
@@ -105,6 +106,14 @@ def test_the_manual_lists_what_a_report_and_a_study_take() -> None:
         assert f"| `{field.name}` | `{as_written(field.default)}` | {described[field.name]['description']} |" in manual
     for name, info in STUDY_FIELDS.items():
         assert f"| `{name}` | " in manual and f" | {info.description} |" in manual
+
+
+def test_the_manual_lists_what_an_experiment_takes() -> None:
+    manual = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    for name, info in {**LEARN_FIELDS, **PART_FIELDS}.items():
+        default = "required" if info.is_required() else f"`{as_written(info.default)}`"
+        row = f"| `{name}` | {default} | {info.description} |"
+        assert row in manual, f"docs/settings.md lacks this row:\n{row}"
 
 
 def as_written(value: object) -> str:

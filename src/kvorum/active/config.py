@@ -122,6 +122,8 @@ class LearnConfig:
         return dataclasses.asdict(self)
 
 
+PART_FIELDS: dict[str, FieldInfo] = vars(Part)["__pydantic_fields__"]
+"""Of every key of a part of the pool."""
 LEARN_FIELDS: dict[str, FieldInfo] = vars(LearnConfig)["__pydantic_fields__"]
 """Of every key of an experiment's file: its type, default and description."""
 

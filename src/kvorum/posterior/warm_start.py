@@ -75,9 +75,7 @@ def read_warm_start(config: FitConfig, out: Path) -> WarmStart | None:
         raise KvorumError(
             f"warm_start and out are the same run, {path}; a fit that goes on from it needs an --out of its own"
         )
-    mine = Run.open(out) if is_run(out) else None
-    if mine is not None and mine.config.warm_start != config.warm_start:
-        mine = None
+    mine = _begun(out, config.warm_start)
     if mine is not None and asked is None and isinstance(began := mine.facts.get("warm_start_epoch"), int):
         asked = began
     if mine is not None and not is_run(path) and mine.holds(mine.adapters_file(0)):
@@ -94,3 +92,16 @@ def read_warm_start(config: FitConfig, out: Path) -> WarmStart | None:
         base_revision=str(run.facts.get("base_revision") or ""),
         fitted_on=questions_fitted(run),
     )
+
+
+def _begun(out: Path, warm_start: str) -> Run | None:
+    """The run that is there already, if it started from the same posterior."""
+    if not is_run(out):
+        return None
+    try:
+        run = Run.open(out)
+    except KvorumError as error:
+        # Whoever starts the run says what is wrong with it, or repairs it.
+        log.info("what %s was begun with cannot be read: %s", out, error)
+        return None
+    return run if run.config.warm_start == warm_start else None
