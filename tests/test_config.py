@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from kvorum.active.config import LEARN_FIELDS, PART_FIELDS
+from kvorum.active.config import LEARN_FIELDS, PART_FIELDS, read_learn_config
 from kvorum.config import FIELDS, CutOptions, StudyOptions, fit_config, read_yaml
 from kvorum.errors import KvorumError
 from kvorum.study import STUDY_FIELDS, Study
@@ -16,7 +16,9 @@ LEAST = {"model": "m", "task": "t"}
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda f: f.name)
 def test_the_configurations_that_ship_are_valid(file: Path) -> None:
-    if "runs" in read_yaml(file):
+    if "acquisitions" in read_yaml(file):
+        assert read_learn_config(file).fit
+    elif "runs" in read_yaml(file):
         assert Study.read(file).fits
     else:
         fit_config(read_yaml(file), where=file.name)

@@ -71,7 +71,10 @@ def read_experiment(config: LearnConfig) -> tuple[PoolQuestions, tuple[Task, ...
     fit = config.fit
     names = dict.fromkeys([*(part.task for part in config.pool), *config.test])
     tasks = {name: load_task(name, data_root=fit.data_root, skip_bad_rows=fit.skip_bad_rows) for name in names}
-    tests = tuple(tasks[name] for name in config.test)
+    tests = tuple(
+        dataclasses.replace(tasks[name], test=limit(tasks[name].test, fit.evaluate_limit, fit.limit_to))
+        for name in config.test
+    )
     questions: list[Question] = []
     where: list[str] = []
     for part in config.pool:
@@ -86,7 +89,7 @@ def read_experiment(config: LearnConfig) -> tuple[PoolQuestions, tuple[Task, ...
             )
         questions += [dataclasses.replace(q, id=f"{task.name}/{q.id}") for q in chosen]
         where += [task.name] * len(chosen)
-    tested = {task.name: set(map(sameness, limit(task.test, fit.evaluate_limit, fit.limit_to))) for task in tests}
+    tested = {task.name: set(map(sameness, task.test)) for task in tests}
     left = {q.id for q in without_tested(questions, tested, leave_out=config.leave_out_tested)}
     kept = [(q, part) for q, part in zip(questions, where, strict=True) if q.id in left]
     pool = PoolQuestions(questions=tuple(q for q, _ in kept), parts=tuple(part for _, part in kept))
