@@ -10,6 +10,7 @@ from rich.markup import escape
 from kvorum.cli.computing import check, demo, evaluate, fit_with, study
 from kvorum.cli.deciding import calibrate, serve
 from kvorum.cli.exchanging import export, import_, push
+from kvorum.cli.labelling import label
 from kvorum.cli.reading import ask, compare, questions, report, show
 from kvorum.cli.terminal_io import OPTIONS, err, out
 from kvorum.errors import KvorumError
@@ -83,6 +84,7 @@ COMMANDS = {
         study,
         check,
         calibrate,
+        label,
         ask,
         serve,
         export,

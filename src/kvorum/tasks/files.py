@@ -1,13 +1,14 @@
 """A user's own file of questions as a task: .jsonl, .csv or .parquet."""
 
 import csv
+import io
 import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, AnyStr
+from typing import Any
 
 from kvorum.errors import KvorumError, nearest
 from kvorum.tasks.parquet import read_parquet
@@ -128,7 +129,7 @@ def refuse_absent(path: Path) -> None:
         raise KvorumError(f"there is no file '{path.name}'{where}{nearest(path.name, beside)}")
 
 
-def _lines(file: IO[AnyStr], path: Path) -> Iterator[AnyStr]:
+def _lines(file: io.TextIOBase, path: Path) -> Iterator[str]:
     """The lines of a file, none of them of any length."""
     number = 0
     while line := file.readline(LONGEST_LINE):
@@ -138,7 +139,7 @@ def _lines(file: IO[AnyStr], path: Path) -> Iterator[AnyStr]:
         yield line
 
 
-def jsonl_rows(file: IO[bytes], path: Path) -> Iterator[PlacedRow]:
+def jsonl_rows(file: io.BufferedIOBase, path: Path) -> Iterator[PlacedRow]:
     """The rows of a JSONL file that is open; errors name it by its path."""
     for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), start=1):
         if len(line) == LONGEST_LINE:
@@ -168,7 +169,7 @@ def _jsonl_row(line: bytes) -> dict[str, Any] | KvorumError:
 
 
 def csv_rows(
-    file: IO[str], path: Path, *, header: Callable[[list[str]], None] = lambda columns: None
+    file: io.TextIOBase, path: Path, *, header: Callable[[list[str]], None] = lambda columns: None
 ) -> Iterator[PlacedRow]:
     """The rows of a CSV file that is open, its line endings untouched; errors name it by its path.
 
