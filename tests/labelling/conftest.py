@@ -35,13 +35,13 @@ def answers(path: Path) -> list[Any]:
 
 
 @contextmanager
-def listening(file: LabelFile) -> Iterator[tuple[str, Callable[[], None]]]:
+def listening(file: LabelFile, port: int = 0) -> Iterator[tuple[str, Callable[[], None]]]:
     """The address of a server on a file, and what stops it."""
     from kvorum.labelling.web import HOST, label_app
     from kvorum.serve.listening import ListeningServer
 
     ready = threading.Event()
-    server = ListeningServer(label_app(file), HOST, 0, patience=2, told=lambda _: ready.set())
+    server = ListeningServer(label_app(file), HOST, port, patience=2, told=lambda _: ready.set())
     thread = threading.Thread(target=server.serve_until_stopped)
     thread.start()
 

@@ -9,7 +9,7 @@ import struct
 import sys
 import termios
 import time
-from pathlib import Path
+from collections.abc import Sequence
 
 SEQUENCES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COMMAND = [sys.executable, "-c", "from kvorum.cli import main; main()"]
@@ -18,15 +18,14 @@ COMMAND = [sys.executable, "-c", "from kvorum.cli import main; main()"]
 class Terminal:
     """A child in a pseudo-terminal."""
 
-    def __init__(self, *arguments: str, columns: int = 80, rows: int = 40, folder: Path | None = None) -> None:
+    def __init__(self, *arguments: str, columns: int = 80, rows: int = 40, command: Sequence[str] = COMMAND) -> None:
         self.child, self.handle = pty.fork()
         if self.child == 0:
-            if folder is not None:
-                os.chdir(folder)
-            os.environ |= {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"}
-            for name in ("COLUMNS", "LINES", "NO_COLOR"):
-                os.environ.pop(name, None)
-            os.execv(COMMAND[0], [*COMMAND, *arguments])
+            # Not os.environ itself: readline, which pytest loads, sets COLUMNS behind its back.
+            here = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+            os.execve(
+                command[0], [*command, *arguments], here | {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"}
+            )
         self.resize(columns, rows)
         self.raw = b""
         self.seen = 0
@@ -37,8 +36,9 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """All that was written, without what steers the terminal."""
-        return SEQUENCES.sub("", self.raw.decode("utf-8", "replace")).replace("\r\n", "\n")
+        """All that was written, without what steers the terminal and without spaces at the ends of lines."""
+        plain = SEQUENCES.sub("", self.raw.decode("utf-8", "replace"))
+        return re.sub(r" *\r\n", "\n", plain)
 
     def _read(self, seconds: float) -> bool:
         ready, _, _ = select.select([self.handle], [], [], seconds)

@@ -71,7 +71,7 @@ def jsonl_lines(draw: st.DrawFn) -> list[str]:
     return lines
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_a_line_of_jsonl_changes_in_its_answer_alone(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -104,11 +104,11 @@ def csv_text(draw: st.DrawFn) -> str:
     names = ["question", "choice_0", "choice_1", "choice_2", *others, *draw(st.sampled_from([["answer"], []]))]
     names = draw(st.permutations(names))
     out = io.StringIO(newline="")
-    writer = csv.writer(
-        out,
-        quoting=draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])),
-        lineterminator=draw(st.sampled_from(["\n", "\r\n"])),
+    # Before Python 3.13 the writer quotes no lone \r where lines end in \n.
+    quoting, ending = draw(
+        st.sampled_from([(csv.QUOTE_MINIMAL, "\r\n"), (csv.QUOTE_ALL, "\r\n"), (csv.QUOTE_ALL, "\n")])
     )
+    writer = csv.writer(out, quoting=quoting, lineterminator=ending)
     writer.writerow(names)
     for _ in range(draw(st.integers(1, 4))):
         choices = draw(CHOICES)
@@ -121,7 +121,7 @@ def csv_text(draw: st.DrawFn) -> str:
     return text.rstrip("\r\n") if draw(st.booleans()) else text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_a_row_of_csv_changes_in_its_answer_alone(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -131,7 +131,8 @@ def test_a_row_of_csv_changes_in_its_answer_alone(
     mark = data.draw(st.sampled_from([b"", b"\xef\xbb\xbf"]))
     path.write_bytes(mark + text.encode())
     count = len(load_task(path).test)
-    expected = given_labels(path, data.draw(labelled(count)))
+    labels = data.draw(labelled(count))
+    expected = given_labels(path, labels)
     assert [one.answer for one in load_task(path).test] == [expected.get(place) for place in range(count)]
     raw = path.read_bytes()
     assert raw.startswith(b"\xef\xbb\xbf") == bool(mark)
@@ -146,8 +147,8 @@ def test_a_row_of_csv_changes_in_its_answer_alone(
             assert now == was
         else:
             assert now[:column] + now[column + 1 :] == (was[:column] + was[column + 1 :] if had else was)
-    if had and all(answer is None for answer in expected.values()):
-        assert raw == mark + text.encode(), "cleared again, it is what it was"
+    if had and all(answer is None for _, answer in labels):
+        assert raw == mark + text.encode(), "what is empty is left as it is"
 
 
 @pytest.mark.parametrize("cell", ["b", "2", "(a)", "1.0"])

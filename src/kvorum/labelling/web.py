@@ -21,8 +21,10 @@ log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 LONGEST_BODY = 1024
 """Bytes: a label is an index."""
+BODY_SECONDS = 5.0
+"""In which a request's body must have come."""
 PATIENCE = 5
-"""Seconds for a request's body to come, and for a label that is being written when the server is stopped."""
+"""Seconds for a label that is being written when the server is stopped."""
 
 
 class Label(BaseModel):
@@ -133,7 +135,7 @@ def label_app(file: LabelFile) -> FastAPI:
         log.error("a label was not written: %s", error)
         return refusal(500, f"{error.filename or file.path} cannot be written: {error.strerror or error}", None)
 
-    app.add_middleware(Guard, max_body=LONGEST_BODY, time_limit=PATIENCE)  # pyright: ignore
+    app.add_middleware(Guard, max_body=LONGEST_BODY, time_limit=BODY_SECONDS)  # pyright: ignore
     return app
 
 
