@@ -98,12 +98,12 @@ def test_keys_choose_skip_go_back_clear_and_undo(opened: Any, file: Path) -> Non
     at(opened, 1)
     assert answers(file)[0] == "1" and chosen(opened) == ["1"]
     opened.keyboard.press("Delete")
-    opened.wait_for_function("document.querySelectorAll('.choice[aria-pressed=true]').length === 0")
+    opened.wait_for_selector(".choice[aria-pressed=true]", state="detached")
     assert answers(file) == [None] * 5
     opened.keyboard.press("Control+z")
     opened.wait_for_selector(".choice[aria-pressed=true]")
     opened.keyboard.press("Control+z")
-    opened.wait_for_function("document.querySelectorAll('.choice[aria-pressed=true]').length === 0")
+    opened.wait_for_selector(".choice[aria-pressed=true]", state="detached")
     assert answers(file) == [None] * 5 and opened.is_disabled("#undo")
 
 
@@ -164,7 +164,7 @@ def test_a_choice_outlives_a_server_that_has_stopped(browser: Any, file: Path) -
         tab.click("#list button >> nth=2")
         at(tab, 3)
         tab.keyboard.press("c")
-        tab.wait_for_function("document.querySelector('#unsaved-words').textContent.includes('questions 1, 3')")
+        tab.wait_for_function("() => document.querySelector('#unsaved-words').textContent.includes('questions 1, 3')")
         port = int(address.rpartition(":")[2])
         with listening(held, port):
             tab.reload()
@@ -252,8 +252,8 @@ def test_it_can_be_heard_and_reached_without_a_mouse(opened: Any, file: Path) ->
     opened.keyboard.press("ArrowDown")
     opened.keyboard.press("Enter")
     at(opened, 4)
-    names = "[...document.querySelectorAll('button, progress')].filter(one => !one.innerText && !one.ariaLabelledByElements?.length)"
-    assert opened.evaluate(f"{names}.length") == 0
+    assert opened.get_by_role("progressbar", name="2 of 5 labelled, 3 left").count() == 1
+    assert opened.get_by_role("button", name="none").get_attribute("aria-pressed") == "false"
 
 
 def test_more_choices_than_letters_are_clicked(browser: Any, file: Path) -> None:

@@ -52,9 +52,13 @@ class _Session:
 
     def run(self) -> None:
         """Until there is nothing left, or one leaves."""
-        place = self._next_left(-1)
-        while place is not None:
-            place = self._ask(place)
+        try:
+            place = self._next_left(-1)
+            while place is not None:
+                place = self._ask(place)
+        except KeyboardInterrupt:
+            # Pressed while a label was written: the file is whole either way, and leaving is what was meant.
+            self._say("left while a label was written; the next time shows whether it was", "dim")
 
     def _ask(self, place: int) -> int | None:
         """Show a question until a key leads on; the place of the next one, None to end."""
