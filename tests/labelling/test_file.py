@@ -20,6 +20,7 @@ from kvorum.errors import KvorumError
 from kvorum.labelling import Changed, LabelFile
 from kvorum.labelling import contents as label_contents
 from kvorum.labelling.contents import parse_contents
+from kvorum.labelling.splice import json_with_answer
 from kvorum.tasks import load_task
 from tests.labelling.conftest import answers, rows, write_jsonl
 
@@ -34,11 +35,9 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXTS, inner, max_size=2),
     max_leaves=4,
 )
-OTHERS = st.dictionaries(
-    TEXTS.filter(lambda name: not name.startswith("choice") and name not in ("id", "question", "answer", "subject")),
-    VALUES,
-    max_size=3,
-)
+NAMES = TEXTS.map(lambda text: f"{text} 0123456789")
+"""Of columns that are no field, nor alike to one."""
+OTHERS = st.dictionaries(NAMES, VALUES, max_size=3)
 
 
 @st.composite
@@ -149,6 +148,22 @@ def test_a_row_of_csv_changes_in_its_answer_alone(
             assert now[:column] + now[column + 1 :] == (was[:column] + was[column + 1 :] if had else was)
     if had and all(answer is None for _, answer in labels):
         assert raw == mark + text.encode(), "what is empty is left as it is"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('{"a":{"answer":1},"answer" : "b"  }\n', '{"a":{"answer":1},"answer" : "é"  }\n'),
+        ('{"answer": 0, "n": 1.50e0, "answer": null}', '{"answer": 0, "n": 1.50e0, "answer": "é"}'),
+        ('{"n": "\\u00e9 }"}\r\n', '{"n": "\\u00e9 }", "answer": "\\u00e9"}\r\n'),
+        ('\ufeff {"n": "ü" }', '\ufeff {"n": "ü", "answer": "é" }'),
+    ],
+)
+def test_only_the_answer_of_the_row_itself_is_exchanged(line: str, expected: str) -> None:
+    """Not that of something within it; of two the last, which is read; in letters of the file's own kind."""
+    ascii_only = line.isascii() and not expected.isascii()
+    found = json_with_answer(line, "é")
+    assert found == (expected.replace("é", "\\u00e9") if ascii_only else expected)
 
 
 @pytest.mark.parametrize("cell", ["b", "2", "(a)", "1.0"])
