@@ -54,7 +54,7 @@ ALLOWED = {
         "posterior",
         "uncertainty",
     },
-    "labelling": {"errors", "bounded", "files", "tasks", "serve"},
+    "labelling": {"errors", "bounded", "files", "tasks", "serve", "terminal_safe"},
     "harness": {"errors", "posterior", "run", "tasks", "uncertainty"},
     "report": {"errors", "files", "active", "config", "decisions", "predictions", "run", "uncertainty"},
     "serve": {

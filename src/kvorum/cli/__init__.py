@@ -10,6 +10,7 @@ from rich.markup import escape
 from kvorum.cli.computing import check, demo, evaluate, fit_with, study
 from kvorum.cli.deciding import calibrate, serve
 from kvorum.cli.exchanging import export, import_, push
+from kvorum.cli.labelling import label
 from kvorum.cli.learning import acquire, learn
 from kvorum.cli.reading import ask, compare, questions, report, show
 from kvorum.cli.terminal_io import OPTIONS, err, out
@@ -85,6 +86,7 @@ COMMANDS = {
         check,
         calibrate,
         acquire,
+        label,
         learn,
         ask,
         serve,

@@ -6,26 +6,23 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, HTTPException, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
-from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from kvorum.errors import KvorumError
 from kvorum.predictions import Predictions
 from kvorum.serve.batcher import Batcher, QueueFull, Stopping
-from kvorum.serve.guard import Guard
+from kvorum.serve.guard import LOCAL_NAMES, Guard
 from kvorum.serve.metrics import Metrics
 from kvorum.serve.options import ServeOptions
-from kvorum.serve.page import CONTENT_SECURITY, page
+from kvorum.serve.page import page
+from kvorum.serve.replies import refusal, replies, tell_errors
 from kvorum.serve.schema import (
     Answers,
     Asked,
     Described,
-    Error,
-    ErrorBody,
     Examples,
     Health,
     Plane,
@@ -39,21 +36,6 @@ log = logging.getLogger(__name__)
 DESCRIPTION = (
     "Answers of an ensemble of LoRA adapters on one base model, with how sure each is and why. Entropies are in nats."
 )
-WORDS = {
-    400: ("malformed", "The body is no JSON"),
-    401: ("unauthorized", "A token is missing or wrong"),
-    403: ("host", "The request names another host than this server"),
-    404: ("not_found", "There is no such thing"),
-    405: ("method", "This path has another method"),
-    408: ("timeout", "The body did not arrive in time"),
-    413: ("too_large", "The body is too long"),
-    415: ("media_type", "The body is not said to be JSON"),
-    422: ("invalid", "A field is wrong; it is named"),
-    429: ("busy", "Too many questions wait"),
-    500: ("internal", "The server has failed"),
-    503: ("stopping", "The server is stopping"),
-    504: ("timeout", "The answer took too long"),
-}
 
 
 def build_app(served: Served, options: ServeOptions, tokens: tuple[str, ...] = ()) -> FastAPI:
@@ -88,7 +70,7 @@ def build_app(served: Served, options: ServeOptions, tokens: tuple[str, ...] = (
 
     @app.post(
         "/v1/answers",
-        responses=_replies(400, *guarded, 408, 413, 415, 422, 429, 500, 503, 504),
+        responses=replies(400, *guarded, 408, 413, 415, 422, 429, 500, 503, 504),
         summary="Ask questions",
     )
     async def answers(request: Request, asked: request_model(options)) -> Answers:  # pyright: ignore[reportInvalidTypeForm]
@@ -109,12 +91,12 @@ def build_app(served: Served, options: ServeOptions, tokens: tuple[str, ...] = (
             metrics.questions.labels("abstained" if one.answer is None else "answered").inc()
         return Answers(answers=found)
 
-    @app.get("/v1/posterior", responses=_replies(*guarded, 500), summary="What runs here")
+    @app.get("/v1/posterior", responses=replies(*guarded, 500), summary="What runs here")
     async def posterior() -> Described:
         """The model, its members, how they were calibrated, and what this server takes."""
         return await asyncio.to_thread(served.described, options)
 
-    @app.get("/v1/tasks/{task}/questions", responses=_replies(*guarded, 404, 422, 500), summary="Questions to pick")
+    @app.get("/v1/tasks/{task}/questions", responses=replies(*guarded, 404, 422, 500), summary="Questions to pick")
     async def questions(
         task: Annotated[str, Path(max_length=300, examples=list(served.tasks[:1]))],
         offset: Annotated[int, Query(ge=0, lt=10**9)] = 0,
@@ -123,7 +105,7 @@ def build_app(served: Served, options: ServeOptions, tokens: tuple[str, ...] = (
         """Questions of a task that the run has scored, in its order."""
         return await asyncio.to_thread(served.examples, task, offset, limit)
 
-    @app.get("/v1/plane", responses=_replies(*guarded, 404, 500), summary="Entropy and mutual information")
+    @app.get("/v1/plane", responses=replies(*guarded, 404, 500), summary="Entropy and mutual information")
     async def plane() -> Plane:
         """Where the calibration questions stand, so that an answer can be placed among them."""
         found = await asyncio.to_thread(served.plane)
@@ -132,9 +114,7 @@ def build_app(served: Served, options: ServeOptions, tokens: tuple[str, ...] = (
         return found
 
     @app.head("/health", include_in_schema=False)
-    @app.get(
-        "/health", responses=_replies(*([403] if guarded == [403] else []), 500, 503), summary="Whether it answers"
-    )
+    @app.get("/health", responses=replies(*([403] if guarded == [403] else []), 500, 503), summary="Whether it answers")
     async def health() -> Health:
         """ok, while questions can be asked."""
         if not batcher.alive:
@@ -143,7 +123,7 @@ def build_app(served: Served, options: ServeOptions, tokens: tuple[str, ...] = (
 
     @app.get(
         "/metrics",
-        responses={200: {"content": {"text/plain": {}}}, **_replies(*guarded, 500)},
+        responses={200: {"content": {"text/plain": {}}}, **replies(*guarded, 500)},
         response_class=Response,
         summary="For Prometheus",
     )
@@ -154,10 +134,20 @@ def build_app(served: Served, options: ServeOptions, tokens: tuple[str, ...] = (
     @app.head("/", include_in_schema=False)
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def root() -> HTMLResponse:
-        return HTMLResponse(page(), headers={"content-security-policy": CONTENT_SECURITY, "cache-control": "no-cache"})
+        shown = page()
+        headers = {"content-security-policy": shown.content_security, "cache-control": "no-cache"}
+        return HTMLResponse(shown.html, headers=headers)
 
+    tell_errors(app)
     _tell_errors(app)
-    app.add_middleware(Guard, options=options, tokens=tokens, told=metrics.replied)  # pyright: ignore
+    app.add_middleware(
+        Guard,  # pyright: ignore
+        max_body=options.max_body,
+        time_limit=options.time_limit,
+        names=None if tokens or options.open else LOCAL_NAMES | {options.host.lower()},
+        tokens=tokens,
+        told=metrics.replied,
+    )
     _describe_tokens(app, bool(tokens))
     return app
 
@@ -169,54 +159,24 @@ def _question(place: int, asked: Asked) -> Question:
         raise WrongQuestion(place, "choices" if "'choices'" in str(error) else "question", str(error)) from None
 
 
-def _replies(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors that a route can reply with, for OpenAPI."""
-    found: dict[int | str, dict[str, Any]] = {}
-    for status in statuses:
-        code, words = WORDS[status]
-        example = {"error": {"code": code, "message": words.lower(), "field": None}}
-        found[status] = {
-            "model": Error,
-            "description": words,
-            "content": {"application/json": {"example": example}},
-        }
-    return found
-
-
 def _tell_errors(app: FastAPI) -> None:
-    """Every error in one form, and never a trace."""
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        kind = request.headers.get("content-type", "")
-        if request.method == "POST" and not kind.partition(";")[0].strip().endswith("json"):
-            return _error(415, "send the body as content-type: application/json", "Content-Type")
-        if first["type"] == "json_invalid":
-            return _error(400, f"the body is no JSON: {first['ctx']['error']}", "body")
-        blank = first["type"] in ("string_too_short", "string_pattern_mismatch")
-        words = "it is empty" if blank else first["msg"].removeprefix("Value error, ")
-        return _error(422, words, _field(first["loc"]))
-
-    @app.exception_handler(StarletteHTTPException)
-    async def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
-        return _error(error.status_code, str(error.detail), None, dict(error.headers or {}))
+    """Those that only this application knows, in the form of all."""
 
     @app.exception_handler(QueueFull)
     async def busy(_: Request, error: QueueFull) -> JSONResponse:
-        return _error(429, str(error), None, {"retry-after": str(error.seconds)})
+        return refusal(429, str(error), None, {"retry-after": str(error.seconds)})
 
     @app.exception_handler(Stopping)
     async def stopping(_: Request, error: Stopping) -> JSONResponse:
-        return _error(503, str(error), None)
+        return refusal(503, str(error), None)
 
     @app.exception_handler(WrongQuestion)
     async def wrong(_: Request, error: WrongQuestion) -> JSONResponse:
-        return _error(422, str(error), error.field)
+        return refusal(422, str(error), error.field)
 
     @app.exception_handler(NoSuchTask)
     async def missing(_: Request, error: NoSuchTask) -> JSONResponse:
-        return _error(404, str(error), None)
+        return refusal(404, str(error), None)
 
 
 async def _unless_gone(request: Request, scored: "asyncio.Future[Predictions]") -> Predictions:
@@ -235,18 +195,6 @@ async def _unless_gone(request: Request, scored: "asyncio.Future[Predictions]") 
     finally:
         watching.cancel()
         scored.cancel()
-
-
-def _error(status: int, message: str, field: str | None, headers: dict[str, str] | None = None) -> JSONResponse:
-    code = WORDS.get(status, ("error", ""))[0]
-    body = Error(error=ErrorBody(code=code, message=message, field=field))
-    return JSONResponse(body.model_dump(), status, headers)
-
-
-def _field(where: tuple[int | str, ...]) -> str:
-    """`questions[0].choices[2]` of a place in the body; a parameter's name otherwise."""
-    parts = list(where[1:]) if len(where) > 1 else ["body"]
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
 
 
 def _describe_tokens(app: FastAPI, wanted: bool) -> None:

@@ -9,8 +9,6 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from kvorum.serve.options import ServeOptions
-
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -20,7 +18,7 @@ log = logging.getLogger(__name__)
 
 PUBLIC = ("/", "/health")
 """Without a token: the page, which holds nothing of the run, and whether the server lives."""
-LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
 
 METHODS = ("GET", "HEAD", "POST")
@@ -33,18 +31,24 @@ class Guard:
     def __init__(
         self,
         app: App,
-        options: ServeOptions,
-        tokens: tuple[str, ...],
-        told: Callable[[str, str, int, float], None],
+        *,
+        max_body: int,
+        time_limit: float,
+        names: frozenset[str] | None = LOCAL_NAMES,
+        tokens: tuple[str, ...] = (),
+        told: Callable[[str, str, int, float], None] = lambda method, route, status, seconds: None,
     ) -> None:
         self.app = app
-        self.options = options
+        self.max_body = max_body
+        """Bytes."""
+        self.time_limit = time_limit
+        """Seconds in which a body must have come."""
+        self.names = names
+        """That a request may give the server, None: any. A page elsewhere can point a name of its own at loopback."""
         self.told = told
         """Of every reply: method, route, status, seconds."""
         # By digest, so that neither a token's length nor its place in the file shows in the time taken.
         self.digests = [hashlib.sha256(token.encode()).digest() for token in tokens]
-        self.names = None if tokens or options.open else {*LOCAL_NAMES, options.host.lower()}
-        """Names that a request may give the server: a page elsewhere can point a name of its own at loopback."""
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Pass on what may pass, and count it."""
@@ -96,14 +100,14 @@ class Guard:
     async def _bounded(
         self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes], receive: Receive, send: Send
     ) -> None:
-        most = self.options.max_body
+        most = self.max_body
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > most:
             await _refuse(send, 413, "too_large", f"the body is longer than {most:,} bytes", "body")
             return
         parts, size, more = [], 0, True
         try:
-            async with asyncio.timeout(self.options.time_limit):
+            async with asyncio.timeout(self.time_limit):
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":

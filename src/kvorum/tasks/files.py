@@ -1,12 +1,14 @@
 """A user's own file of questions as a task: .jsonl, .csv or .parquet."""
 
 import csv
+import io
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, AnyStr
+from typing import Any
 
 from kvorum.errors import KvorumError, nearest
 from kvorum.tasks.parquet import read_parquet
@@ -15,13 +17,31 @@ from kvorum.tasks.rows import check_columns, choices_from_json, is_field, read_r
 
 logger = logging.getLogger(__name__)
 
-# A row, or what is wrong with it, under its place in the file ("line 3", "row 3").
-PlacedRow = tuple[str, int, "dict[str, Any] | KvorumError"]
-
-
 MOST_COLUMNS = 1000
 LONGEST_LINE = 2**20
 """Characters in a line of JSONL or CSV."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedRow:
+    """A row of a file, or what is wrong with it."""
+
+    place: str
+    """"line 3" or "row 3"."""
+    number: int
+    row: dict[str, Any] | KvorumError
+    lines: range
+    """Lines of the file that it takes, from 0; of Parquet none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedQuestion:
+    """The question in a row, or what is wrong with it."""
+
+    placed: PlacedRow
+    question: Question | KvorumError
+    ambiguous: bool = False
+    """Whether its answer is the text of one choice and the letter or index of another."""
 
 
 def load_file(path: Path, *, skip_bad_rows: bool) -> Task:
@@ -35,7 +55,7 @@ def load_file(path: Path, *, skip_bad_rows: bool) -> Task:
     bad rows: empty or missing fields, fewer than two choices, equal choices, an answer that is none, an id used twice.
     """
     try:
-        _refuse_absent(path)
+        refuse_absent(path)
         questions, skipped = _read(path, skip_bad_rows=skip_bad_rows)
     except OSError as error:
         raise KvorumError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -58,24 +78,16 @@ def _read(path: Path, *, skip_bad_rows: bool) -> tuple[tuple[Question, ...], tup
     questions: list[Question] = []
     skipped: list[str] = []
     ambiguous: list[str] = []
-    places_of_ids: dict[str, str] = {}
-    for place, number, row in READERS[path.suffix.lower()](path):
-        try:
-            if isinstance(row, KvorumError):
-                raise row
-            question, answer = read_row(row, f"{path.stem}/{number}")
-            if question.id in places_of_ids:
-                raise KvorumError(f"'id' is '{question.id}', as in {places_of_ids[question.id]} already")
-        except KvorumError as error:
-            message = f"{path}, {place}: {error}"
+    for one in placed_questions(READERS[path.suffix.lower()](path), path.stem):
+        if isinstance(one.question, KvorumError):
+            message = f"{path}, {one.placed.place}: {one.question}"
             if not skip_bad_rows:
-                raise KvorumError(f"{message}\n(--skip-bad-rows leaves such rows out and tells of them)") from error
+                raise KvorumError(f"{message}\n(--skip-bad-rows leaves such rows out and tells of them)")
             skipped.append(message)
             continue
-        places_of_ids[question.id] = place
-        questions.append(question)
-        if answer is not None and answer.other is not None:
-            ambiguous.append(place)
+        questions.append(one.question)
+        if one.ambiguous:
+            ambiguous.append(one.placed.place)
     if ambiguous:
         logger.warning(
             "%s: answers that are the text of one choice and the letter or index of another: %d, the first in %s; "
@@ -87,7 +99,25 @@ def _read(path: Path, *, skip_bad_rows: bool) -> tuple[tuple[Question, ...], tup
     return tuple(questions), tuple(skipped)
 
 
-def _refuse_absent(path: Path) -> None:
+def placed_questions(rows: Iterable[PlacedRow], stem: str) -> Iterator[PlacedQuestion]:
+    """The question in each row; one without an id gets the file's stem and its number."""
+    places_of_ids: dict[str, str] = {}
+    for placed in rows:
+        try:
+            if isinstance(placed.row, KvorumError):
+                raise placed.row
+            question, answer = read_row(placed.row, f"{stem}/{placed.number}")
+            if question.id in places_of_ids:
+                raise KvorumError(f"'id' is '{question.id}', as in {places_of_ids[question.id]} already")
+        except KvorumError as error:
+            yield PlacedQuestion(placed, error)
+            continue
+        places_of_ids[question.id] = placed.place
+        yield PlacedQuestion(placed, question, answer is not None and answer.other is not None)
+
+
+def refuse_absent(path: Path) -> None:
+    """Raise KvorumError where there is no plain file at a path."""
     if path.is_dir():
         raise KvorumError(f"{path} is a folder, not a file of questions")
     if path.exists() and not path.is_file():
@@ -99,7 +129,7 @@ def _refuse_absent(path: Path) -> None:
         raise KvorumError(f"there is no file '{path.name}'{where}{nearest(path.name, beside)}")
 
 
-def _lines(file: IO[AnyStr], path: Path) -> Iterator[AnyStr]:
+def _lines(file: io.TextIOBase, path: Path) -> Iterator[str]:
     """The lines of a file, none of them of any length."""
     number = 0
     while line := file.readline(LONGEST_LINE):
@@ -109,16 +139,15 @@ def _lines(file: IO[AnyStr], path: Path) -> Iterator[AnyStr]:
         yield line
 
 
-def _jsonl_rows(path: Path) -> Iterator[PlacedRow]:
-    with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), start=1):
-            if len(line) == LONGEST_LINE:
-                raise KvorumError(
-                    f"{path}, line {number}: is longer than {LONGEST_LINE:,} bytes; each line is one question"
-                )
-            if not line.strip():
-                continue
-            yield f"line {number}", number, _jsonl_row(line.strip())
+def jsonl_rows(file: io.BufferedIOBase, path: Path) -> Iterator[PlacedRow]:
+    """The rows of a JSONL file that is open; errors name it by its path."""
+    for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), start=1):
+        if len(line) == LONGEST_LINE:
+            raise KvorumError(
+                f"{path}, line {number}: is longer than {LONGEST_LINE:,} bytes; each line is one question"
+            )
+        if line.strip():
+            yield PlacedRow(f"line {number}", number, _jsonl_row(line.strip()), range(number - 1, number))
 
 
 def _jsonl_row(line: bytes) -> dict[str, Any] | KvorumError:
@@ -139,20 +168,28 @@ def _jsonl_row(line: bytes) -> dict[str, Any] | KvorumError:
     return row
 
 
-def _csv_rows(path: Path) -> Iterator[PlacedRow]:
+def csv_rows(
+    file: io.TextIOBase, path: Path, *, header: Callable[[list[str]], None] = lambda columns: None
+) -> Iterator[PlacedRow]:
+    """The rows of a CSV file that is open, its line endings untouched; errors name it by its path.
+
+    `header` is given the names of the columns.
+    """
     number = 0
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(_lines(file, path), strict=True)
-            header = [name.strip() for name in next(rows, [])]
-            if not header:
-                return
-            _check_header(path, header)
-            for cells in rows:
-                if not any(cells):
-                    continue
-                number += 1
-                yield f"row {number}", number, _csv_row(header, cells)
+        rows = csv.reader(_lines(file, path), strict=True)
+        columns = [name.strip() for name in next(rows, [])]
+        if not columns:
+            return
+        _check_header(path, columns)
+        header(columns)
+        begin = rows.line_num
+        for cells in rows:
+            lines, begin = range(begin, rows.line_num), rows.line_num
+            if not any(cells):
+                continue
+            number += 1
+            yield PlacedRow(f"row {number}", number, _csv_row(columns, cells), lines)
     except UnicodeDecodeError as error:
         raise KvorumError(f"{path}: not UTF-8 text, somewhere after row {number}; save it as CSV in UTF-8") from error
     except csv.Error as error:
@@ -192,18 +229,32 @@ def _check_table(path: Path, columns: list[str]) -> None:
         check_columns(columns)
     except KvorumError as error:
         raise KvorumError(f"{path}, columns: {error}") from error
+
+
+def _tell_ignored(path: Path, columns: list[str]) -> None:
     ignored = [column for column in columns if not is_field(column)]
     if ignored:
         logger.info("%s: these columns are not used: %s", path, ", ".join(ignored))
 
 
-def _parquet_rows(path: Path) -> Iterator[PlacedRow]:
+def _read_jsonl(path: Path) -> Iterator[PlacedRow]:
+    with path.open("rb") as file:
+        yield from jsonl_rows(file, path)
+
+
+def _read_csv(path: Path) -> Iterator[PlacedRow]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        yield from csv_rows(file, path, header=lambda columns: _tell_ignored(path, columns))
+
+
+def _read_parquet(path: Path) -> Iterator[PlacedRow]:
     columns, rows = read_parquet(path, is_field)
     _check_table(path, columns)
+    _tell_ignored(path, columns)
     for number, row in enumerate(rows, start=1):
-        yield f"row {number}", number, row
+        yield PlacedRow(f"row {number}", number, row, range(0))
 
 
-READERS = {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
+READERS = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
 
 SUFFIXES = tuple(READERS)
