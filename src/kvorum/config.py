@@ -92,7 +92,7 @@ class FitConfig:
     data_root: str | None = None
     """A local mirror of the question sets, <hub id>/<config>/<split>.parquet; default: KVORUM_DATA, or the hub."""
     skip_bad_rows: bool = False
-    """Leave out, count and report the rows of a question file that are wrong, instead of stopping."""
+    """Leave out, count and report rows of a question file that are wrong or, to fit on, have no answer; else: stop."""
 
     revision: str | None = None
     """Branch, tag or commit of the base model on the hub."""

@@ -246,3 +246,19 @@ def test_letters_by_the_paper_s_prompt_keep_the_rest(tiny_model: str, question_f
     assert predictions.rest.min() > 0.5, "a random model puts most of its mass on other bytes"
     chatty = fit(tiny_model, question_file, answer_format="letter", epochs=0, chat=True)
     assert chatty.predict(question_file, limit=1).rest[0, 0] != predictions.rest[0, 0]
+
+
+def test_training_questions_without_an_answer_are_refused_or_left_out_on_request(
+    tiny_model: str, question_file: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = Path(question_file).read_text().splitlines()
+    half = [json.dumps(json.loads(line) | ({"answer": None} if i % 2 else {})) for i, line in enumerate(lines)]
+    Path(question_file).write_text("\n".join(half))
+    with pytest.raises(kvorum.KvorumError, match=r"10 of 20 training questions have no answer, the first is 'q1'"):
+        fit(tiny_model, question_file, epochs=0)
+    posterior = fit(tiny_model, question_file, epochs=0, skip_bad_rows=True)
+    assert len(posterior.fitted_on) == 10
+    assert "10 of 20 training questions have no answer, the first is 'q1'; left out" in caplog.text
+    Path(question_file).write_text("\n".join(half[1:2]))
+    with pytest.raises(kvorum.KvorumError, match=r"1 of 1 training questions have no answer"):
+        fit(tiny_model, question_file, epochs=0, skip_bad_rows=True)

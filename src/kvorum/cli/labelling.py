@@ -70,7 +70,7 @@ def _ended(file: Path, given: int, labelled: int, left: int) -> list[str]:
     name = shlex.quote(str(file))
     lines = [f"{given} labelled now, {labelled} of {labelled + left} in all"]
     if left:
-        lines.append(f"{left} left: kvorum label {name} goes on there; fitting needs an answer to every question")
+        lines.append(f"{left} left: kvorum label {name} goes on there; kvorum fit leaves them out with --skip-bad-rows")
     else:
         lines.append(f"next: kvorum fit --model M --task {name}")
     return lines

@@ -253,12 +253,16 @@ def _training_questions(task: Task, config: FitConfig) -> tuple[Question, ...]:
         raise KvorumError(f"task '{task.name}' has no training split: it is for evaluation alone")
     train = limit(task.train, config.train_limit, config.limit_to)
     unknown = [question.id for question in train if question.answer is None]
-    if unknown:
+    if not unknown:
+        return train
+    said = f"task '{task.name}': {len(unknown)} of {len(train)} training questions have no answer, the first is"
+    if not config.skip_bad_rows or len(unknown) == len(train):
         raise KvorumError(
-            f"task '{task.name}': {len(unknown)} of {len(train)} training questions have no answer, the first is "
-            f"'{unknown[0]}'; there is nothing to learn from those"
+            f"{said} '{unknown[0]}'; there is nothing to learn from those: kvorum label asks for the answers that a "
+            "file lacks, and --skip-bad-rows fits on the others"
         )
-    return train
+    log.warning("%s '%s'; left out", said, unknown[0])
+    return tuple(question for question in train if question.answer is not None)
 
 
 def digests_of_tests(tasks: Sequence[Task]) -> dict[str, str]:
