@@ -8,6 +8,7 @@ import torch
 
 import kvorum
 from kvorum.adapters import AdapterStack
+from kvorum.cli import main
 from kvorum.config import fit_config
 from kvorum.run import run_and_epoch
 from kvorum.run.drift import differing_facts, identity
@@ -135,3 +136,29 @@ def test_another_base_model_is_refused(question_file: str, first: Path, tmp_path
     other = str(tiny.save(tmp_path / "other", seed=5))
     with pytest.raises(kvorum.KvorumError, match="was fitted on another base model"):
         fit(other, question_file, warm_start=str(first), epochs=0)
+
+
+def test_on_the_command_line_what_must_be_as_in_the_other_run_is_taken_over(
+    more_questions: str, first: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, flag in enumerate((["--warm-start", str(first)], [f"--warm_start={first}/epochs/001"])):
+        out = tmp_path / f"warm{number}"
+        main(["fit", "--task", more_questions, *flag, "--epochs", "1", "--out", str(out)])
+        assert same(parameters(out, 0), parameters(first, 2 - number))
+    file = tmp_path / "fit.yaml"
+    file.write_text(f"task: {more_questions}\nwarm_start: {first}\nout: {tmp_path / 'yaml'}\nepochs: 0\n")
+    main(["fit", str(file)])
+    assert same(parameters(tmp_path / "yaml", 0), parameters(first, 2))
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        main(
+            ["fit", "--task", more_questions, "--warm-start", str(first), "--rank", "3", "--out", str(tmp_path / "no")]
+        )
+    assert "has rank 2, asked for was 3" in " ".join(capsys.readouterr().err.split())
+
+
+def test_another_answer_format_is_said(
+    tiny_model: str, question_file: str, first: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fit(tiny_model, question_file, warm_start=str(first), answer_format="letter", epochs=0)
+    assert "was fitted by text, and goes on by letter" in caplog.text

@@ -212,6 +212,7 @@ class Loop:
             run=str(file),
             epoch=self.config.fit.epochs,
             base_revision=self.plan.job.base.revision,
+            answer_format=self.config.fit.answer_format,
             fitted_on=frozenset(),
         )
 

@@ -56,8 +56,8 @@ def without_tested(
     said = f"{len(pool) - len(left)} of the pool's {len(pool)} questions are among the test questions ({where})"
     if not leave_out:
         raise KvorumError(
-            f"{said}; fitted on, they would spoil the test: take them out of the pool, or have them left out by "
-            "leave_out_tested"
+            f"{said}; fitted on, they would spoil the test: take them out of the pool, or leave them out with "
+            "leave_out_tested (--leave-out-tested)"
         )
     if not left:
         raise KvorumError(f"{said}, so that nothing is left to choose from")

@@ -12,7 +12,7 @@ from kvorum.cli.reading import report, show
 from kvorum.cli.terminal_io import OPTIONS, err, load_posterior, open_run, out, print_json, quiet
 from kvorum.config import FIELDS, SETTINGS, FitConfig, fit_config, read_yaml
 from kvorum.errors import KvorumError
-from kvorum.run import Run, locked, relist
+from kvorum.run import Run, locked, relist, run_and_epoch
 from kvorum.run.directory import is_run
 from kvorum.terminal import answer_table
 
@@ -41,6 +41,21 @@ FIT_FLAGS = {
 }
 
 
+SHARED = (
+    "model",
+    "revision",
+    "answer_format",
+    "normalisation",
+    "prompt",
+    "chat",
+    "members",
+    "rank",
+    "alpha",
+    "targets",
+)
+"""What a fit takes over from the run that it goes on from, unless it is told otherwise."""
+
+
 def fit_with(arguments: list[str]) -> None:
     """`kvorum fit` with the words that follow it."""
     file = arguments[0] if arguments and Path(arguments[0]).suffix in {".yaml", ".yml"} else None
@@ -51,7 +66,7 @@ def fit_with(arguments: list[str]) -> None:
         known = {name: settings.get(name, "to be named") for name in ("model", "task")}
         settings = {name: getattr(fit_config(settings | known, where=file), name) for name in settings}
     asked = tyro.cli(
-        _flags(settings),
+        _flags(_of_warm_start(arguments, settings) | settings),
         args=arguments[1:] if file else arguments,
         prog="kvorum fit [CONFIG.yaml]",
         description=FIT_DESCRIPTION,
@@ -71,6 +86,19 @@ def fit_with(arguments: list[str]) -> None:
         return
     _fit_job(job, repair=asked.repair, allow_drift=asked.allow_drift)
     out.print(f"fitted into {job.out}; next: kvorum report {job.out}", highlight=False)
+
+
+def _of_warm_start(arguments: list[str], settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a fit shares with the run that it goes on from, where none are given."""
+    named = settings.get("warm_start")
+    for place, word in enumerate(arguments):
+        name, _, value = word.partition("=")
+        if name.replace("_", "-") == "--warm-start":
+            named = value or next(iter(arguments[place + 1 : place + 2]), None)
+    if not isinstance(named, str) or not is_run(path := run_and_epoch(named)[0]):
+        return {}  # what is wrong with it is said where it is read
+    config = Run.open(path).config
+    return {name: getattr(config, name) for name in SHARED}
 
 
 def _flags(defaults: dict[str, Any]) -> type:

@@ -26,6 +26,7 @@ class WarmStart:
     """The directory of its run."""
     epoch: int
     base_revision: str
+    answer_format: str
     fitted_on: frozenset[tuple[str, tuple[str, ...]]]
     """Question and choices of what it was fitted on, where known."""
 
@@ -56,6 +57,8 @@ class WarmStart:
         there = {name: (a.shape[2], stack.b[name].shape[1]) for name, a in stack.a.items()}
         if there != wanted:
             raise KvorumError(f"{where} has adapters on other modules; give the --targets that it was fitted with")
+        if config.answer_format != self.answer_format:
+            log.warning("%s was fitted by %s, and goes on by %s", where, self.answer_format, config.answer_format)
         if not stack.active:
             raise KvorumError(f"{where}: all its members diverged, so there is nothing to go on from")
 
@@ -82,7 +85,14 @@ def read_warm_start(config: FitConfig, out: Path) -> WarmStart | None:
         log.warning("there is no run in %s any more; going on from what %s kept of it", path, mine.path)
         revision = str(mine.facts.get("base_revision") or "")
         stack = AdapterStack.load(mine.checked(mine.adapters_file(0)))
-        return WarmStart(stack=stack, run=str(path), epoch=asked or 0, base_revision=revision, fitted_on=frozenset())
+        return WarmStart(
+            stack=stack,
+            run=str(path),
+            epoch=asked or 0,
+            base_revision=revision,
+            answer_format=config.answer_format,
+            fitted_on=frozenset(),
+        )
     run = Run.open(path)
     (epoch,) = run.resolve_epochs("last" if asked is None else str(asked))
     return WarmStart(
@@ -90,6 +100,7 @@ def read_warm_start(config: FitConfig, out: Path) -> WarmStart | None:
         run=str(path),
         epoch=epoch,
         base_revision=str(run.facts.get("base_revision") or ""),
+        answer_format=run.config.answer_format,
         fitted_on=questions_fitted(run),
     )
 
