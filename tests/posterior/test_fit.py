@@ -249,7 +249,7 @@ def test_letters_by_the_paper_s_prompt_keep_the_rest(tiny_model: str, question_f
 
 
 def test_training_questions_without_an_answer_are_refused_or_left_out_on_request(
-    tiny_model: str, question_file: str, caplog: pytest.LogCaptureFixture
+    tiny_model: str, question_file: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     lines = Path(question_file).read_text().splitlines()
     half = [json.dumps(json.loads(line) | ({"answer": None} if i % 2 else {})) for i, line in enumerate(lines)]
@@ -259,6 +259,9 @@ def test_training_questions_without_an_answer_are_refused_or_left_out_on_request
     posterior = fit(tiny_model, question_file, epochs=0, skip_bad_rows=True)
     assert len(posterior.fitted_on) == 10
     assert "10 of 20 training questions have no answer, the first is 'q1'; left out" in caplog.text
+    out = str(tmp_path / "run")
+    fit(tiny_model, question_file, epochs=0, skip_bad_rows=True, out=out)
+    assert kvorum.load(out).fitted_on == posterior.fitted_on
     Path(question_file).write_text("\n".join(half[1:2]))
     with pytest.raises(kvorum.KvorumError, match=r"1 of 1 training questions have no answer"):
         fit(tiny_model, question_file, epochs=0, skip_bad_rows=True)

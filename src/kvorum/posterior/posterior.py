@@ -231,7 +231,8 @@ def questions_fitted(run: Run) -> frozenset[tuple[str, tuple[str, ...]]]:
     except KvorumError as error:
         log.warning("what the run was fitted on cannot be read again, so overlap with it goes unnoticed: %s", error)
         return frozenset()
-    fitted = frozenset((q.question, q.choices) for q in limited(task.train, config.train_limit, config.limit_to))
+    train = limited(task.train, config.train_limit, config.limit_to)
+    fitted = frozenset((q.question, q.choices) for q in train if q.answer is not None)
     return fitted | _fitted_before(run)
 
 
