@@ -43,6 +43,10 @@ class RunFacts(_Facts):
     started: str | None = None
     drift: list[Drift] = []
     lost: list[str] = []
+    start_digest: str | None = None
+    """Of the posterior that it started from, if that is not the prior,"""
+    warm_start_epoch: int | None = None
+    """and which epoch of its run that is."""
     imported: list[str] = []
     """Where the adapters come from, if they were fitted elsewhere."""
 

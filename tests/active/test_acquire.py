@@ -75,6 +75,7 @@ def test_fitted_questions_and_repeats_are_left_out(posterior: kvorum.Posterior, 
     fitted = [Question(id="again", question=" which is 3? ", choices=("no <b>", "4", "3"))]
     twice = [Question(id="twice", question="Which  is 101?", choices=("no", "102", "101"))]
     found = kvorum.acquire(posterior, [*fitted, *pool(4), *twice], count=4)
+    assert len(kvorum.acquire(posterior, [*twice, *twice], count=4).questions) == 1
     assert (found.pool, found.fitted, found.repeats) == (4, 1, 1)
     assert {q.id for q in found.questions} == {q.id for q in pool(4)}
     with pytest.raises(kvorum.KvorumError, match="nothing is left to choose from: of 20 questions 20 were fitted on"):
@@ -89,6 +90,8 @@ def test_a_small_pool_is_said_and_taken_whole(posterior: kvorum.Posterior, caplo
 def test_what_cannot_be_asked_is_named(posterior: kvorum.Posterior) -> None:
     with pytest.raises(kvorum.KvorumError, match="count is 0"):
         kvorum.acquire(posterior, pool(3), count=0)
+    with pytest.raises(kvorum.KvorumError, match="seed is -1"):
+        kvorum.acquire(posterior, pool(3), count=1, seed=-1)
     with pytest.raises(kvorum.KvorumError, match=r"no acquisition function 'margins'.*margin"):
         check_asked(1, "margins")
 
@@ -163,6 +166,8 @@ def test_a_pool_that_overlaps_the_test_is_refused_with_the_count(
         (["--out", "next.txt"], "a file to label ends in .jsonl or .csv"),
         (["--out", "nowhere/next.csv"], "the folder nowhere does not exist"),
         (["--count", "0"], "count is 0"),
+        (["--pool-limit", "-5"], "pool_limit is -5; it must be at least 1"),
+        (["--seed", "-1"], "seed is -1"),
         (["--epoch", "7"], "7"),
         (["--pool", "absent.jsonl"], "there is no file 'absent.jsonl'"),
     ],

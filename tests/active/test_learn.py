@@ -13,6 +13,7 @@ import kvorum
 from kvorum.active.config import learn_config
 from kvorum.active.loop import learn
 from kvorum.active.plan import members_of, read_experiment
+from kvorum.active.pool import pool_of
 from kvorum.active.progress import SilentRounds
 from kvorum.active.records import Learned, Record
 
@@ -119,17 +120,84 @@ def test_an_experiment_that_was_stopped_goes_on_to_the_same_files(
     for rounds in (0, 2):
         with pytest.raises(RuntimeError, match="plug"):
             learn(torn, StopAfter(rounds))
-    (tmp_path / "torn/rounds/random/01/seed-3.json").unlink()  # as if it had been stopped between two seeds
     learn(torn)
-    # What is chosen and kept; of one seed fitted alone the values may differ by rounding.
-    one, two = kept(whole.path), kept(tmp_path / "torn")
-    assert one.keys() == two.keys()
-    for name in one:
-        if "random" not in name:
-            assert one[name] == two[name], name
-    again = Learned.open(tmp_path / "torn")
-    for number in range(3):
-        assert labelled(again, "random", number, 3) == labelled(whole, "random", number, 3)
+    assert kept(tmp_path / "torn") == kept(whole.path)
+
+
+@pytest.mark.parametrize("start", ["prior", "posterior"])
+def test_it_goes_on_where_a_stop_left_one_seed_of_a_round_undone(
+    settings: dict[str, Any], start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {**settings, "start": start, "acquisitions": ["k_centre"]}
+    save, saved = Learned.save, 0
+
+    def stop(self: Learned, record: Record) -> None:
+        nonlocal saved
+        saved += 1
+        if saved == 4:  # the second seed in the first round
+            raise RuntimeError("the plug was pulled")
+        save(self, record)
+
+    monkeypatch.setattr(Learned, "save", stop)
+    with pytest.raises(RuntimeError, match="plug"):
+        run(config)
+    monkeypatch.undo()
+    out = Learned.open(settings["out"])
+    assert out.record_file("k_centre", 1, 0).is_file() and not out.record_file("k_centre", 1, 3).is_file()
+    out.pool_file("k_centre", 1, 3).write_bytes(b"half")
+    learned = run(config)
+    assert learned.rounds("k_centre") == 3
+    for seed in (0, 3):
+        assert len(set(labelled(learned, "k_centre", 2, seed))) == 13
+        learned.test("k_centre", 2, seed, "facts_capitals")
+
+
+def test_seeds_and_rounds_may_be_added_to_one_that_goes_on_from_its_posteriors(settings: dict[str, Any]) -> None:
+    config = {**settings, "start": "posterior", "acquisitions": ["random"]}
+    run(config, rounds=1)
+    before = kept(run(config, rounds=1, seeds=[0, 3, 5]).path)
+    learned = run(config, rounds=2, seeds=[0, 3, 5])
+    assert all(learned.record("random", 2, seed).labels == 13 for seed in (0, 3, 5))
+    after = kept(learned.path)
+    # What only the next round needed has gone, and nothing else.
+    assert all(after.get(name, content) == content for name, content in before.items())
+    assert {name.rpartition("-")[2] for name in before.keys() - after.keys()} == {"adapters.safetensors"}
+    assert learned.adapters_file("random", 2, 5).is_file() and learned.adapters_file("random", 0, 5).is_file()
+
+
+def test_rounds_that_follow_on_others_than_are_there_are_done_again(settings: dict[str, Any]) -> None:
+    learned = run(settings, acquisitions=["random"])
+    before = kept(learned.path)
+    changed = learned.record("random", 1, 3)
+    learned.save(changed.model_copy(update={"added": changed.added[::-1]}))
+    again = run(settings, acquisitions=["random"])
+    differ = {name for name, content in kept(again.path).items() if content != before[name]}
+    assert all("seed-3" in name and name.startswith("rounds/random") for name in differ)
+    assert again.record("random", 1, 3).added == changed.added
+
+
+def test_one_seed_that_diverges_costs_the_others_nothing(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kvorum.active.scored.Scored.lost", lambda self, seed: seed == 3)
+    with pytest.raises(
+        kvorum.KvorumError, match=r"all members of seed 3 diverged in start, round 0; the others are kept"
+    ):
+        run(settings)
+    monkeypatch.undo()
+    before = kept(Path(settings["out"]))
+    after = kept(run(settings, seeds=[0]).path)
+    assert before and all(after[name] == content for name, content in before.items())
+
+
+def test_k_centre_ends_with_the_pool_and_is_not_done_twice(settings: dict[str, Any]) -> None:
+    config = {**settings, "acquisitions": ["k_centre"], "pool": [{"task": "facts_capitals", "limit": 9}]}
+    learned = run(config)
+    assert [learned.record("k_centre", n, 0).labels for n in range(2)] == [5, 9]
+    assert not learned.pool_file("k_centre", 1, 0).exists() and not learned.hidden_file("k_centre", 1, 0).exists()
+    times = {file: file.stat().st_mtime_ns for file in learned.path.rglob("seed-*")}
+    run(config)
+    assert {file: file.stat().st_mtime_ns for file in learned.path.rglob("seed-*")} == times
 
 
 def test_from_the_posterior_a_round_goes_on_from_the_members_of_the_one_before(
@@ -143,7 +211,7 @@ def test_from_the_posterior_a_round_goes_on_from_the_members_of_the_one_before(
     untouched = frozen.test("mutual_information", 1, 0, "facts_capitals").probs
     assert np.abs(first - untouched).max() > 1e-4
     assert np.abs(second - first).max() > 1e-4
-    assert (warm.path / "rounds/start/00/adapters.safetensors").is_file()
+    assert (warm.path / "rounds/start/00/seed-0-adapters.safetensors").is_file()
     assert not list(frozen.path.rglob("*.safetensors"))
 
 
@@ -164,7 +232,7 @@ def test_more_rounds_functions_and_seeds_leave_what_is_done(settings: dict[str, 
         ({"batch": 5}, "its batch was 4, asked for was 5"),
         ({"initial": 6}, "its initial was 5"),
         ({"pool": [{"task": "facts_capitals", "limit": 26}]}, "its pool was"),
-        ({"test": ["facts_sums"]}, "the test questions is another than it was"),
+        ({"test": ["facts_sums"]}, "its test was facts_capitals"),
         ({"members": 3}, "its members was 2"),
         ({"settings": {"lr": 1e-3}}, "its lr is 0.01, asked for was 0.001"),
         ({"settings": {"epochs": 2}}, "its epochs is 1, asked for was 2"),
@@ -250,17 +318,44 @@ def test_repeats_are_marked(settings: dict[str, Any], tmp_path: Path) -> None:
     assert any(one.repeats for one in added)
 
 
-def test_a_damaged_record_is_named(settings: dict[str, Any]) -> None:
+def test_a_damaged_file_is_named(settings: dict[str, Any]) -> None:
     learned = run(settings, rounds=1)
-    pool = learned.pool_file("start", 0, 0)
-    pool.write_bytes(pool.read_bytes()[:-1] + b"x")
+    for file in (learned.pool_file("start", 0, 0), learned.test_file("start", 0, 0, "facts_capitals")):
+        file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(kvorum.KvorumError, match=r"seed-0-pool.parquet: is missing or not what was written; remove"):
-        learned.record("start", 0, 0)
+        learned.pool("start", 0, 0)
+    with pytest.raises(kvorum.KvorumError, match=r"seed-0-test-facts_capitals.parquet: is missing or not what"):
+        learned.test("start", 0, 0, "facts_capitals")
     record = learned.record_file("start", 0, 3)
     for text in ("{}", "[", json.dumps({**Record.model_validate_json(record.read_text()).model_dump(), "labels": -1})):
         record.write_text(text)
         with pytest.raises(kvorum.KvorumError, match="is no record that kvorum wrote"):
             learned.record("start", 0, 3)
+
+
+def test_what_a_stop_left_half_written_does_not_stand_in_the_way(settings: dict[str, Any]) -> None:
+    out = Path(settings["out"])
+    out.mkdir()
+    (out / ".config.yaml.aabbcc.tmp").write_text("half")
+    assert run(settings, rounds=1).rounds("mutual_information") == 2
+    assert not (out / ".config.yaml.aabbcc.tmp").exists()
+
+
+def test_other_ids_are_another_pool(settings: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    rows = [{"id": f"a{i}", "question": f"Is it {i}?", "choices": ["yes", "no"], "answer": 0} for i in range(12)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(settings, pool=[{"task": str(file)}], rounds=1)
+    file.write_text(file.read_text().replace('"a', '"b').replace('"bnswer', '"answer'))
+    with pytest.raises(kvorum.KvorumError, match="the pool is another than it was"):
+        run(settings, pool=[{"task": str(file)}], rounds=1)
+
+
+def test_a_test_of_no_answers_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "open.jsonl"
+    file.write_text('{"question": "Is it?", "choices": ["yes", "no"]}\n')
+    with pytest.raises(kvorum.KvorumError, match="test open: no question of it has an answer"):
+        run(settings, test=[str(file)])
 
 
 @pytest.mark.parametrize(
@@ -279,6 +374,11 @@ def test_a_damaged_record_is_named(settings: dict[str, Any]) -> None:
         ({"settings": {"model": "m", "seed": 1}}, "settings holds 'seed'; in an experiment its place is seeds"),
         ({"settings": {"model": "m", "lrr": 1}}, "there is no setting 'lrr'"),
         ({"settings": {}}, "model is missing"),
+        ({"settings": {"model": "m", "train-limit": 5}}, "settings holds 'train-limit'"),
+        ({"settings": {"model": "m", "diversity": ["order"]}}, "diversity leaves out initialisation or order"),
+        ({"acquisitions": 5}, "acquisitions is 5"),
+        ({"test": ["data/pool.jsonl"]}, "a test is called 'pool', as the pool is"),
+        ({"test": ["a/x.jsonl", "b/x.csv"]}, "test names a task twice, or two files of one name"),
     ],
 )
 def test_a_wrong_experiment_is_named(settings: dict[str, Any], change: dict[str, Any], message: str) -> None:
@@ -291,5 +391,6 @@ def test_a_pool_without_answers_has_none_to_reveal(settings: dict[str, Any], tmp
     file.write_text('{"question": "Is it?", "choices": ["yes", "no"]}\n')
     with pytest.raises(kvorum.KvorumError, match="1 of 1 questions have no answer to reveal, the first is"):
         run(settings, pool=[{"task": str(file)}])
-    with pytest.raises(kvorum.KvorumError, match="it has no training split"):
-        run(settings, pool=[{"task": "mmlu_stem"}])
+    task = dataclasses.replace(kvorum.load_task("facts_sums"), name="scored", train=(), train_split="")
+    with pytest.raises(kvorum.KvorumError, match="pool scored: it has no training split"):
+        pool_of(task)

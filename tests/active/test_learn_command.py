@@ -100,7 +100,31 @@ def test_code_of_a_model_is_not_run_for_a_file_that_asks_for_it(experiment: Path
     assert not (tmp_path / "out").exists()
 
 
-def test_the_directory_of_an_experiment_is_no_run(experiment: Path, tmp_path: Path) -> None:
+def test_the_directory_of_an_experiment_is_no_run(
+    experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
     main(["learn", str(experiment)])
     with pytest.raises(kvorum.KvorumError):
-        kvorum.load(tmp_path / "out")
+        kvorum.load(out)
+    for command in (["questions", out], ["evaluate", out, "--task", "facts_sums"]):
+        capsys.readouterr()
+        with pytest.raises(SystemExit, match="2"):
+            main(command)
+        assert "holds an experiment of kvorum learn, for kvorum show" in " ".join(capsys.readouterr().err.split())
+    for command in (["show", out, "--study"], ["report", out, "--mark", "1"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(command)
+        assert "there is no study to choose from" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_dry_run_names_the_part_whose_labels_are_random(
+    experiment: Path, question_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = yaml.safe_load(experiment.read_text())
+    asked["pool"] = [{"task": question_file}, *asked["pool"]]
+    asked |= {"test": [question_file], "leave_out_tested": True}
+    asked["settings"].pop("evaluate_limit")
+    experiment.write_text(yaml.safe_dump(asked))
+    main(["learn", str(experiment), "--dry-run"])
+    assert "pool: 14 of facts_elements, 6 of facts_sums with random labels" in capsys.readouterr().out

@@ -63,7 +63,7 @@ def test_means_are_over_the_members_of_each_group_whatever_the_passes() -> None:
     base = BaseModel("tiny", model, tiny.tokenizer(), "")
     expected = np.stack([[by_transformers(merged("llama", stack, m), q).numpy() for q in asked] for m in range(3)])
     for budget in (20, 60, 4000):  # members apart, some questions a pass, all at once
-        means = HiddenMeans([[0, 2], [1]])
+        means = HiddenMeans([[0, 2], [1]], of=len(asked))
         with scoring(
             base,
             stack,
@@ -82,20 +82,30 @@ def test_an_untouched_stack_has_the_base_models_states_in_every_group() -> None:
     model, asked = tiny.model(), tiny.questions(4, "letter")
     stack = kaiming_uniform_stack(find_targets(model, ["all-linear"]), members=range(4), rank=2, alpha=4.0, seed=0)
     base = BaseModel("tiny", model, tiny.tokenizer(), "")
-    means = HiddenMeans([[0, 1], [2, 3]])
+    means = HiddenMeans([[0, 1], [2, 3]], of=3)
     with scoring(
         base, stack, answer_format="letter", normalisation="sum", token_budget=None, trial=asked, compile=False
     ) as scorer:
         scorer(asked, hidden=means)
-    for i, question in enumerate(asked):
+    assert means.means.shape[:2] == (2, 3)
+    for i, question in enumerate(asked[:3]):
         for group in means.means:
             np.testing.assert_allclose(group[i], by_transformers(model, question).numpy(), atol=1e-5)
 
 
 def test_a_pass_that_is_done_again_counts_once() -> None:
-    means = HiddenMeans([[0, 1]])
+    means = HiddenMeans([[0, 1]], of=3)
     states = np.arange(12.0).reshape(2, 3, 2)
     for _ in range(2):
-        means.add(states[:1], 0, [0, 1, 2], of=3)
-        means.add(states[1:], 1, [0, 1, 2], of=3)
+        means.add(states[:1], 0, [0, 1, 2])
+        means.add(states[1:], 1, [0, 1, 2])
     np.testing.assert_allclose(means.means[0], states.mean(0))
+
+
+def test_states_that_are_not_finite_do_not_count() -> None:
+    means = HiddenMeans([[0, 1, 2]], of=2)
+    states = np.arange(12.0).reshape(3, 2, 2)
+    states[1, 0, 1] = np.nan
+    means.add(states, 0, [0, 1])
+    np.testing.assert_allclose(means.means[0, 0], (states[0, 0] + states[2, 0]) / 2)
+    np.testing.assert_allclose(means.means[0, 1], states[:, 1].mean(0))

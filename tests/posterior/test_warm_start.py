@@ -120,7 +120,7 @@ def test_a_run_from_before_there_was_a_warm_start_is_one_from_the_prior() -> Non
         ({"alpha": 8.0}, r"has alpha 4\.0, asked for was 8\.0"),
         ({"targets": ("q_proj",)}, "has adapters on other modules"),
         ({"warm_start": "nowhere"}, "nowhere"),
-        ({"warm_start": "{first}/epochs/009"}, "009|epoch 9|9"),
+        ({"warm_start": "{first}/epochs/009"}, "no epoch 9|epoch 9"),
         ({"out": "{first}"}, "are the same run"),
     ],
 )
@@ -162,3 +162,62 @@ def test_another_answer_format_is_said(
 ) -> None:
     fit(tiny_model, question_file, warm_start=str(first), answer_format="letter", epochs=0)
     assert "was fitted by text, and goes on by letter" in caplog.text
+
+
+def test_runs_that_have_gone_on_from_each_other_in_turn_know_what_both_were_fitted_on(
+    tiny_model: str, question_file: str, more_questions: str, first: Path, tmp_path: Path
+) -> None:
+    second = tmp_path / "second"
+    fit(tiny_model, more_questions, out=str(second), warm_start=str(first), epochs=0)
+    first.rename(tmp_path / "aside")
+    fit(tiny_model, question_file, out=str(first), warm_start=str(second), epochs=0)
+    assert len(kvorum.load(first).fitted_on) == len(kvorum.load(second).fitted_on) == 27
+
+
+def test_questions_that_have_changed_since_are_said(
+    question_file: str, first: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kvorum.load(first)
+    assert "no longer those" not in caplog.text
+    file = Path(question_file)
+    file.write_text(file.read_text().replace("Which is 3?", "Which is three?"))
+    kvorum.load(first)
+    assert "are no longer those that it was fitted on" in caplog.text
+
+
+def test_in_memory_no_run_directory_matters(
+    tiny_model: str, question_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fit(tiny_model, question_file, out="runs/mine")
+    posterior = fit(tiny_model, question_file, warm_start="runs/mine", epochs=0)
+    assert same(list(posterior.stack.parameters()), parameters(Path("runs/mine"), 2))
+
+
+def test_however_its_path_is_spelled_it_goes_on_from_the_epoch_it_was_begun_with(
+    tiny_model: str,
+    question_file: str,
+    more_questions: str,
+    first: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warm = str(tmp_path / "warm")
+    fit(tiny_model, more_questions, out=warm, warm_start=str(first), epochs=1)
+    fit(tiny_model, question_file, out=str(first), epochs=3)
+    monkeypatch.chdir(tmp_path)
+    fit(tiny_model, more_questions, out=warm, warm_start="first", epochs=2)
+    assert (tmp_path / "warm/epochs/002/adapters.safetensors").is_file()
+
+
+def test_a_repair_goes_on_from_the_epoch_it_was_begun_with_though_its_configuration_is_lost(
+    tiny_model: str, question_file: str, more_questions: str, first: Path, tmp_path: Path
+) -> None:
+    warm = tmp_path / "warm"
+    fit(tiny_model, more_questions, out=str(warm), warm_start=str(first))
+    before = files(warm)
+    fit(tiny_model, question_file, out=str(first), epochs=3)
+    (warm / "config.yaml").write_text("model: other")
+    (warm / "epochs/001/adapters.safetensors").unlink()
+    fit(tiny_model, more_questions, out=str(warm), warm_start=str(first), repair=True)
+    assert files(warm) == before

@@ -12,6 +12,7 @@ AcquisitionName = Literal[
     "batch_bald",
     "k_centre",
 ]
+# Their places are part of what a seed means, so that new ones are added at the end.
 ACQUISITION_NAMES: tuple[AcquisitionName, ...] = get_args(AcquisitionName)
 NEED_HIDDEN: frozenset[AcquisitionName] = frozenset({"k_centre"})
 """Those that look at hidden states."""

@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Float64
 
 from kvorum.acquisition import ACQUISITIONS, NEED_HIDDEN, AcquisitionName, Pool
-from kvorum.active.pool import narrowed, pool_of, read_pool
+from kvorum.active.pool import narrowed, pool_of
 from kvorum.active.to_label import write_to_label
 from kvorum.errors import KvorumError, nearest
 from kvorum.posterior.hidden import HiddenMeans
 from kvorum.posterior.posterior import Posterior
 from kvorum.predictions import Predictions
-from kvorum.tasks import Question, Task
+from kvorum.tasks import Question, Task, load_task
 from kvorum.tasks.same import same
 
 log = logging.getLogger(__name__)
@@ -68,8 +68,8 @@ def acquire(
     Raises `KvorumError` for an unknown acquisition function, and where nothing is left to choose from. A pool that is
     smaller than `count` is taken whole, with a warning.
     """
-    check_asked(count, by)
-    task = read_pool(pool) if isinstance(pool, str | Path) else pool
+    check_asked(count, by, seed)
+    task = load_task(pool) if isinstance(pool, str | Path) else pool
     given = pool_of(task) if isinstance(task, Task) else tuple(task)
     left = narrowed(given, {same(*one) for one in posterior.fitted_on})
     if not left.questions:
@@ -93,10 +93,11 @@ def acquire(
     )
 
 
-def check_asked(count: int, by: str) -> None:
-    """Raise `KvorumError` for a batch of nothing, and a function that there is not."""
-    if count < 1:
-        raise KvorumError(f"count is {count}; it must be at least 1")
+def check_asked(count: int, by: str, seed: int = 0) -> None:
+    """Raise `KvorumError` for a batch of nothing, a function that there is not, and a seed below 0."""
+    for name, value, least in (("count", count, 1), ("seed", seed, 0)):
+        if value < least:
+            raise KvorumError(f"{name} is {value}; it must be at least {least}")
     if by not in ACQUISITIONS:
         raise KvorumError(f"there is no acquisition function '{by}'{nearest(by, tuple(ACQUISITIONS))}")
 
@@ -112,7 +113,7 @@ def score_pool(
     fitted = sorted(posterior.fitted_on) if hidden else []
     known = [Question(id=str(i), question=text, choices=choices) for i, (text, choices) in enumerate(fitted)]
     encoded = posterior.encode([*questions, *known])
-    means = HiddenMeans([range(len(posterior.stack.active))]) if hidden else None
+    means = HiddenMeans([range(len(posterior.stack.active))], of=len(encoded)) if hidden else None
     with posterior.scoring(encoded) as scorer:
         probs, rest = scorer(encoded, progress, hidden=means)
     size = len(questions)

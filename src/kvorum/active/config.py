@@ -20,7 +20,7 @@ NOT_OF_A_FIT = {
     "members": "members",
     "seed": "seeds",
     "warm_start": "start",
-    "track": "nothing",
+    "track": "nowhere",
 }
 """Settings of a fit that an experiment has its own place for."""
 FILES_OF_QUESTIONS = (".jsonl", ".csv", ".parquet")
@@ -87,6 +87,8 @@ class LearnConfig:
         for name in ("initial", "batch", "rounds", "members"):
             if not 1 <= getattr(self, name) <= 10**6:
                 raise KvorumError(f"{name} is {getattr(self, name)}; it must be at least 1 and at most a million")
+        if POOL in map(name_of, self.test):
+            raise KvorumError(f"a test is called '{POOL}', as the pool is; rename its file")
         if self.candidates is not None and self.candidates < self.batch:
             raise KvorumError(f"candidates is {self.candidates}; it must be at least the batch, {self.batch}")
         self._check_lists()
@@ -96,8 +98,8 @@ class LearnConfig:
             if not 0 < accuracy < 1:
                 raise KvorumError(f"targets holds {accuracy}; an accuracy is between 0 and 1")
         for name in self.settings:
-            if name in NOT_OF_A_FIT:
-                raise KvorumError(f"settings holds '{name}'; in an experiment its place is {NOT_OF_A_FIT[name]}")
+            if (place := NOT_OF_A_FIT.get(_plain(name))) is not None:
+                raise KvorumError(f"settings holds '{name}'; in an experiment its place is {place}")
 
     def _check_lists(self) -> None:
         for name in ("pool", "test", "acquisitions", "seeds"):
@@ -113,13 +115,17 @@ class LearnConfig:
     @property
     def fit(self) -> FitConfig:
         """The settings of a fit; its members are those of one seed."""
-        plain = {str(key).replace("-", "_"): value for key, value in self.settings.items()}
+        plain = {_plain(key): value for key, value in self.settings.items()}
         own = {"task": POOL, "evaluate": self.test, "members": self.members, "out": self.out}
         return fit_config(plain | own, where="settings")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values under the names of the keys."""
         return dataclasses.asdict(self)
+
+
+def _plain(setting: object) -> str:
+    return str(setting).replace("-", "_")
 
 
 PART_FIELDS: dict[str, FieldInfo] = vars(Part)["__pydantic_fields__"]
@@ -135,13 +141,18 @@ def learn_config(settings: dict[str, Any], *, where: str) -> LearnConfig:
             known = f"there is no key '{name}' in an experiment{nearest(str(name), tuple(LEARN_FIELDS))}"
             raise KvorumError(f"{where}: {known}; settings of the fits stand under 'settings'")
     lists = {name: settings[name] for name in ("test", "acquisitions") if isinstance(settings.get(name), str)}
-    for name in settings.get("acquisitions") or ():
-        if isinstance(name, str) and not lists and name not in ACQUISITION_NAMES:
+    given = settings | {name: (one,) for name, one in lists.items()}
+    named = given.get("acquisitions")
+    for name in named if isinstance(named, list | tuple) else ():
+        if isinstance(name, str) and name not in ACQUISITION_NAMES:
             known = f"there is no acquisition function '{name}'{nearest(name, ACQUISITION_NAMES)}"
             raise KvorumError(f"{where}: {known}")
     try:
-        config = TypeAdapter(LearnConfig).validate_python(settings | {name: (one,) for name, one in lists.items()})
-        _ = config.fit
+        config = TypeAdapter(LearnConfig).validate_python(given)
+        if not {"initialisation", "order"} <= set(config.fit.diversity):
+            raise KvorumError(
+                "diversity leaves out initialisation or order, by which the seeds of an experiment differ; keep both"
+            )
     except ValidationError as error:
         raise KvorumError(f"{where}: {describe_errors(error)}") from None
     except KvorumError as error:

@@ -1,23 +1,21 @@
 """Beginning an experiment's directory, or going on with the one that is there."""
 
-import hashlib
-import json
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from kvorum.active.config import LearnConfig
+from kvorum.active.config import LearnConfig, name_of
 from kvorum.active.plan import Plan
-from kvorum.active.records import CONFIG, Learned
+from kvorum.active.records import CONFIG, ROUNDS, Learned
 from kvorum.errors import KvorumError
-from kvorum.files import TEMPORARY, atomic, remove
+from kvorum.files import TEMPORARY, atomic, make_folder, remove
 from kvorum.run import differing_settings
 from kvorum.run.lock import HOLDER, LOCK
 from kvorum.safe_yaml import as_yaml
-from kvorum.tasks import Question
+from kvorum.tasks.digest import digest
 
 FIXED = ("pool", "initial", "batch", "members", "start", "candidates")
 """Keys that change the rounds that are done already; test, besides, must hold what it held."""
@@ -39,10 +37,11 @@ def begin(plan: Plan) -> Learned:
                 f"{path} holds another experiment: {'; '.join(differs)}. Choose another --out, or remove it"
             )
         facts["started"] = there.facts.get("started", facts["started"])
-    elif foreign := [file.name for file in path.iterdir() if file.name not in (LOCK, HOLDER)]:
+    elif foreign := [file.name for file in path.iterdir() if not _ours(file.name)]:
         raise KvorumError(f"{path} holds no experiment, but {sorted(foreign)[0]}; choose another --out")
     for half in (file for kind in TEMPORARY for file in path.rglob(kind)):
         remove(half)
+    make_folder(path / ROUNDS)
     with atomic(path / CONFIG) as temporary:
         temporary.write_text(as_yaml(plan.config.as_dict() | {"facts": facts}), encoding="utf-8")
     return Learned(path, plan.config)
@@ -63,14 +62,16 @@ def facts_of(plan: Plan) -> dict[str, Any]:
         "parameters_per_member": plan.job.parameters_per_member,
         "prompt_template": plan.job.prompt.template,
         "pool_questions": parts,
-        "pool_digest": _digest(plan.pool.questions),
+        "pool_digest": digest(plan.pool.questions, ids=True),
         "test_questions": {task.name: len(task.test) for task in plan.tests},
-        "test_digest": _digest([question for task in plan.tests for question in task.test]),
+        "test_digest": digest([question for task in plan.tests for question in task.test], ids=True),
     }
 
 
 def _differing(there: Learned, asked: LearnConfig, facts: Mapping[str, Any]) -> list[str]:
     """Why what is done there cannot be gone on with."""
+    if there.tests != tuple(map(name_of, asked.test)):
+        return [f"its test was {', '.join(there.tests)}"]
     before, now = there.config.as_dict(), asked.as_dict()
     differs = [
         f"its {name} was {before[name]}, asked for was {now[name]}" for name in FIXED if before[name] != now[name]
@@ -85,8 +86,6 @@ def _differing(there: Learned, asked: LearnConfig, facts: Mapping[str, Any]) -> 
     ]
 
 
-def _digest(questions: Sequence[Question]) -> str:
-    whole = hashlib.sha256()
-    for q in questions:
-        whole.update(json.dumps([q.question, q.choices, q.answer, q.subject]).encode())
-    return whole.hexdigest()
+def _ours(name: str) -> bool:
+    """Whether a directory in which nothing has begun may hold this: locks, and what a stop left half written."""
+    return name in (LOCK, HOLDER, ROUNDS) or (name.startswith(".") and name.endswith(".tmp"))

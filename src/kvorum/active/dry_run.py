@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kvorum.active.config import LearnConfig
+from kvorum.active.config import LearnConfig, name_of
 from kvorum.active.plan import read_experiment, rounds_in
 from kvorum.active.records import CONFIG, Learned
 
@@ -31,9 +31,10 @@ def described(config: LearnConfig) -> dict[str, Any]:
 def describe(config: LearnConfig) -> Iterator[str]:
     """The same, a line each."""
     found = described(config)
+    labels = {name_of(part.task): part.labels for part in config.pool}
     yield "pool: " + ", ".join(
-        f"{number:,} of {name}{' with random labels' if labels == 'random' else ''}"
-        for (name, number), labels in zip(found["pool"].items(), (part.labels for part in config.pool), strict=False)
+        f"{number:,} of {name}{' with random labels' if labels[name] == 'random' else ''}"
+        for name, number in found["pool"].items()
     )
     yield "test: " + ", ".join(f"{number:,} of {name}" for name, number in found["test"].items())
     yield f"labels of a seed: {' '.join(map(str, found['labels']))}"

@@ -75,6 +75,8 @@ def read_experiment(config: LearnConfig) -> tuple[PoolQuestions, tuple[Task, ...
         dataclasses.replace(tasks[name], test=limit(tasks[name].test, fit.evaluate_limit, fit.limit_to))
         for name in config.test
     )
+    if silent := [task.name for task in tests if all(question.answer is None for question in task.test)]:
+        raise KvorumError(f"test {silent[0]}: no question of it has an answer, so that nothing can be scored on it")
     questions: list[Question] = []
     where: list[str] = []
     for part in config.pool:

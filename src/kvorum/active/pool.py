@@ -3,11 +3,10 @@
 import dataclasses
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
 from kvorum.errors import KvorumError
 from kvorum.run import Run
-from kvorum.tasks import Question, Task, load_task
+from kvorum.tasks import Question, Task
 from kvorum.tasks.same import Sameness, same, sameness
 
 log = logging.getLogger(__name__)
@@ -21,11 +20,6 @@ def pool_of(task: Task) -> tuple[Question, ...]:
     if not task.train:
         raise KvorumError(f"pool {task.name}: it has no training split, and is for evaluation alone")
     return task.train
-
-
-def read_pool(name: str | Path, *, data_root: str | Path | None = None, skip_bad_rows: bool = False) -> Task:
-    """The pool in a file or of a named task."""
-    return load_task(name, data_root=data_root, skip_bad_rows=skip_bad_rows)
 
 
 def tested_by(run: Run) -> dict[str, set[Sameness]]:
@@ -78,7 +72,8 @@ class Narrowed:
 
 def narrowed(pool: Sequence[Question], fitted: Collection[Sameness]) -> Narrowed:
     """A pool without questions that were fitted on, and each question once."""
-    new = [q for q in pool if sameness(q) not in fitted]
-    once = {sameness(q): q for q in reversed(new)}
-    kept = tuple(q for q in new if once[sameness(q)] is q)
-    return Narrowed(questions=kept, fitted=len(pool) - len(new), repeats=len(new) - len(kept))
+    new = [(sameness(q), q) for q in pool if sameness(q) not in fitted]
+    once: dict[Sameness, Question] = {}
+    for same_as, question in new:
+        once.setdefault(same_as, question)
+    return Narrowed(questions=tuple(once.values()), fitted=len(pool) - len(new), repeats=len(new) - len(once))

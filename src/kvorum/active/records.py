@@ -29,6 +29,7 @@ from kvorum.files import atomic, make_folder, sha256
 from kvorum.predictions import Predictions
 
 CONFIG = "config.yaml"
+ROUNDS = "rounds"
 START = "start"
 """The folder of round 0."""
 LARGEST_RECORD = 2**26
@@ -79,6 +80,8 @@ class Record(_Strict):
     seed: Count
     labels: Count
     """Questions fitted on."""
+    labelled: Sha256 | None = None
+    """A digest of their ids, by which it is known whether it belongs to the rounds before it."""
     added: list[Added]
     """Those among them that were labelled just before."""
     pool: list[PartState]
@@ -88,7 +91,7 @@ class Record(_Strict):
 
 def is_experiment(path: Path) -> bool:
     """Whether a directory holds an experiment."""
-    return (path / CONFIG).is_file() and (path / "rounds").is_dir()
+    return (path / CONFIG).is_file() and (path / ROUNDS).is_dir()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +129,7 @@ class Learned:
 
     def folder(self, acquisition: str, number: int) -> Path:
         """Of a round, which for round 0 is the same for all acquisition functions."""
-        return self.path / "rounds" / (acquisition if number else START) / f"{number:02d}"
+        return self.path / ROUNDS / (acquisition if number else START) / f"{number:02d}"
 
     def record_file(self, acquisition: str, number: int, seed: int) -> Path:
         """Of a round's record."""
@@ -144,9 +147,9 @@ class Learned:
         """Of hidden states after a round, where a function looks at them."""
         return self.folder(acquisition, number) / f"seed-{seed}-hidden.safetensors"
 
-    def adapters_file(self, acquisition: str, number: int) -> Path:
-        """Of all seeds' members after a round, where the next one goes on from them."""
-        return self.folder(acquisition, number) / "adapters.safetensors"
+    def adapters_file(self, acquisition: str, number: int, seed: int) -> Path:
+        """Of a seed's members after a round, where the next one goes on from them."""
+        return self.folder(acquisition, number) / f"seed-{seed}-adapters.safetensors"
 
     def rounds(self, acquisition: str) -> int:
         """How many rounds are done for all seeds, round 0 among them."""
@@ -160,7 +163,7 @@ class Learned:
         return all(self.record_file(acquisition, number, seed).is_file() for seed in self.config.seeds)
 
     def record(self, acquisition: str, number: int, seed: int) -> Record:
-        """The record of a round; raises `KvorumError` where it, or a file of it, is missing or damaged."""
+        """The record of a round; raises `KvorumError` where it is missing or damaged."""
         file = self.record_file(acquisition, number, seed)
         try:
             found = Record.model_validate(json.loads(read_bounded(file, LARGEST_RECORD)))
@@ -170,11 +173,17 @@ class Learned:
             raise KvorumError(f"{file}: is no record that kvorum wrote: {describe_errors(error)}") from None
         except (ValueError, RecursionError) as error:
             raise KvorumError(f"{file}: is no record that kvorum wrote: {error}") from None
-        for name, digest in found.files.items():
-            beside = file.parent / name
-            if Path(name).name != name or not beside.is_file() or sha256(beside) != digest:
-                raise KvorumError(f"{beside}: is missing or not what was written; remove {file}, and it is made again")
         return found
+
+    def checked(self, acquisition: str, number: int, seed: int, file: Path) -> Path:
+        """A file of a round, held against its record; raises `KvorumError` for one that is missing or damaged."""
+        record = self.record(acquisition, number, seed)
+        if not file.is_file() or record.files.get(file.name) != sha256(file):
+            raise KvorumError(
+                f"{file}: is missing or not what was written; remove "
+                f"{self.record_file(acquisition, number, seed)}, and it is made again"
+            )
+        return file
 
     def save(self, record: Record) -> None:
         """Write a record; the files that it names are there already."""
@@ -185,8 +194,9 @@ class Learned:
 
     def test(self, acquisition: str, number: int, seed: int, task: str) -> Predictions:
         """Predictions on a test task after a round's fit."""
-        return Predictions.load(self.test_file(acquisition, number, seed, task))
+        file = self.test_file(acquisition, number, seed, task)
+        return Predictions.load(self.checked(acquisition, number, seed, file))
 
     def pool(self, acquisition: str, number: int, seed: int) -> Predictions:
         """Predictions on the pool questions that were scored after a round's fit."""
-        return Predictions.load(self.pool_file(acquisition, number, seed))
+        return Predictions.load(self.checked(acquisition, number, seed, self.pool_file(acquisition, number, seed)))

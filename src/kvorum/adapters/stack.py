@@ -100,6 +100,18 @@ class AdapterStack:
             diverged={m: why for m, why in self.diverged.items() if m in members},
         )
 
+    @classmethod
+    def joined(cls, stacks: "Sequence[AdapterStack]") -> "AdapterStack":
+        """The members of several stacks of one shape in one; raises `KvorumError` where a member is there twice."""
+        first = stacks[0]
+        return dataclasses.replace(
+            first,
+            a={k: torch.cat([stack.a[k] for stack in stacks]).detach() for k in first.a},
+            b={k: torch.cat([stack.b[k] for stack in stacks]).detach() for k in first.b},
+            members=tuple(member for stack in stacks for member in stack.members),
+            diverged={member: why for stack in stacks for member, why in stack.diverged.items()},
+        )
+
     def to(self, device: torch.device | str) -> "AdapterStack":
         """The same stack with its tensors on another device, off any graph."""
         return dataclasses.replace(

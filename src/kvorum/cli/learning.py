@@ -56,13 +56,16 @@ def acquire(
     with err.status("loading"):
         from kvorum.active.acquire import acquire as acquired
         from kvorum.active.acquire import check_asked
-        from kvorum.active.pool import pool_of, read_pool, tested_by, without_tested
+        from kvorum.active.pool import pool_of, tested_by, without_tested
         from kvorum.posterior.posterior import questions_fitted
+        from kvorum.tasks import load_task
         from kvorum.tasks.same import same
         from kvorum.tasks.sample import limit
 
-        check_asked(count, by)
-        task = read_pool(pool, data_root=data_root or opened.config.data_root, skip_bad_rows=skip_bad_rows)
+        check_asked(count, by, seed)
+        if pool_limit is not None and pool_limit < 1:
+            raise KvorumError(f"pool_limit is {pool_limit}; it must be at least 1")
+        task = load_task(pool, data_root=data_root or opened.config.data_root, skip_bad_rows=skip_bad_rows)
         given = limit(pool_of(task), pool_limit, opened.config.limit_to)
         fitted = questions_fitted(opened)
         known = {same(*one) for one in fitted}

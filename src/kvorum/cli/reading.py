@@ -38,6 +38,7 @@ def show(
     if not study and shown != StudyOptions():
         raise KvorumError("--mark, --sizes and the cuts are the study's; add --study")
     if is_experiment(run):
+        _refuse_of_experiment(run, study)
         from kvorum.report.learning.analyse import analyse as analyse_learning
         from kvorum.terminal_learning import learning_tables
 
@@ -65,6 +66,11 @@ def show(
             out.print(table)
 
 
+def _refuse_of_experiment(path: Path, asked: bool) -> None:
+    if asked:
+        raise KvorumError(f"{path} holds an experiment of kvorum learn, of which there is no study to choose from")
+
+
 def report(
     run: tyro.conf.Positional[Path],
     /,
@@ -81,6 +87,7 @@ def report(
     from kvorum.report import write, write_learning
 
     if is_experiment(run):
+        _refuse_of_experiment(run, shown != StudyOptions())
         with err.status("drawing"):
             page = write_learning(Learned.open(run), out_)
     else:

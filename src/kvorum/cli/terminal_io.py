@@ -11,7 +11,9 @@ import tyro
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from kvorum.active.records import is_experiment
 from kvorum.bounded import CONTROLS
+from kvorum.errors import KvorumError
 from kvorum.run import CHECKED_BY_ALL, Run
 from kvorum.terminal_safe import PlainConsole
 
@@ -39,6 +41,8 @@ SHOWN = 8
 
 def open_run(path: Path) -> Run:
     """The run in a directory, with a warning of every file that is not as it was written."""
+    if is_experiment(path):
+        raise KvorumError(f"{path} holds an experiment of kvorum learn, for kvorum show and report; it is no run")
     run = Run.open(path)
     found = run.damage(most=CHECKED_BY_ALL)
     if len(found) > SHOWN:

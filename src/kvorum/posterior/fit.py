@@ -63,7 +63,8 @@ def fit(
         },
         where="kvorum.fit",
     )
-    job = plan(config, base=base, given=[one for one in (task, *evaluate) if isinstance(one, Task)])
+    given = [one for one in (task, *evaluate) if isinstance(one, Task)]
+    job = plan(config, base=base, given=given, kept=config.out is not None)
     if config.out is None:
         return Fitting(job, None, tracked(progress or Silent(), job, None)).run_all()
     return fit_in_run_directory(job, progress or Silent(), repair=repair, allow_drift=allow_drift)

@@ -21,6 +21,7 @@ from kvorum.posterior.warm_start import WarmStart, read_warm_start
 from kvorum.predictions import questions_digest
 from kvorum.run.drift import RESULTS_VERSION
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, default_template, encode, load_task, load_template
+from kvorum.tasks.digest import digest
 from kvorum.tasks.sample import limit
 from kvorum.tracking import refuse_missing
 
@@ -116,7 +117,7 @@ class Job:
             "task_source": self.task.source,
             "train_split": self.task.train_split,
             "train_questions": len(self.train),
-            "train_digest": _digest(self.train),
+            "train_digest": digest(self.train),
             "tokens_digest": _tokens_digest(self.encoded),
             "results_version": RESULTS_VERSION,
             "skipped_rows": list(self.task.skipped),
@@ -151,10 +152,13 @@ def plan(
     *,
     base: BaseModel | None = None,
     given: Sequence[Task] = (),
+    kept: bool = True,
 ) -> Job:
     """Load and check everything that a configuration names; what is handed over is not loaded again.
 
-    The cheap things come first, so that a mistake in them does not wait for the model.
+    The cheap things come first, so that a mistake in them does not wait for the model. `kept`: whether the fit goes
+    into its run directory, where it may have begun already.
+
     Raises `KvorumError` for whatever cannot be fitted.
     """
     refuse_missing(config.track)
@@ -167,7 +171,7 @@ def plan(
     if config.members > 1 and not config.diversity and not config.dropout:
         log.warning("diversity is empty and dropout 0: all %d members will be one and the same", config.members)
     questions = read_questions(config, given)
-    warm = read_warm_start(config, out_of(config, questions.task))
+    warm = read_warm_start(config, out_of(config, questions.task) if kept else None)
     base = base or load_base(
         config.model,
         revision=config.revision,
@@ -214,7 +218,7 @@ class Questions:
     @property
     def digest(self) -> str:
         """Of the training questions."""
-        return _digest(self.train)
+        return digest(self.train)
 
     @property
     def evaluation_digests(self) -> dict[str, str]:
@@ -280,11 +284,4 @@ def _tokens_digest(encoded: Sequence[EncodedQuestion]) -> str:
     whole = hashlib.sha256()
     for one in encoded:
         whole.update(json.dumps([one.prompt, one.candidates]).encode())
-    return whole.hexdigest()
-
-
-def _digest(questions: Sequence[Question]) -> str:
-    whole = hashlib.sha256()
-    for q in questions:
-        whole.update(json.dumps([q.question, q.choices, q.answer, q.subject]).encode())
     return whole.hexdigest()

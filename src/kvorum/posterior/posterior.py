@@ -18,6 +18,7 @@ from kvorum.posterior.scoring import FORWARD_ALONE, Compile, Probabilities, Scor
 from kvorum.predictions import Predictions
 from kvorum.run import Run, run_and_epoch
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, encode, load_task
+from kvorum.tasks.digest import digest
 from kvorum.tasks.sample import limit as limited
 
 # Tokens in a pass, by kind of device, where none are asked for: what fills the caches, and what memory carries.
@@ -223,26 +224,32 @@ def prediction_facts(facts: dict[str, Any], epoch: int | None) -> dict[str, Any]
     return {name: facts.get(name) for name in names} | {"fitted_on": facts.get("task"), "epoch": epoch}
 
 
-def questions_fitted(run: Run) -> frozenset[tuple[str, tuple[str, ...]]]:
-    """Question and choices of what a run was fitted on; none, with a warning, where that cannot be read again."""
+def questions_fitted(run: Run, _seen: frozenset[Path] = frozenset()) -> frozenset[tuple[str, tuple[str, ...]]]:
+    """Question and choices of what a run was fitted on, and of what that run was that it went on from.
+
+    Those that cannot be read again are missing, with a warning, and there is one where they have changed since.
+    """
     config = run.config
     try:
         task = load_task(config.task, data_root=config.data_root, skip_bad_rows=config.skip_bad_rows)
     except KvorumError as error:
         log.warning("what the run was fitted on cannot be read again, so overlap with it goes unnoticed: %s", error)
         return frozenset()
-    train = limited(task.train, config.train_limit, config.limit_to)
-    fitted = frozenset((q.question, q.choices) for q in train if q.answer is not None)
-    return fitted | _fitted_before(run)
-
-
-def _fitted_before(run: Run) -> frozenset[tuple[str, tuple[str, ...]]]:
-    """What the posterior was fitted on that a run started from."""
-    if run.config.warm_start is None:
-        return frozenset()
+    train = [q for q in limited(task.train, config.train_limit, config.limit_to) if q.answer is not None]
+    if run.facts.get("train_digest") not in (None, digest(train)):
+        log.warning(
+            "%s: the questions of %s are no longer those that it was fitted on, so overlap with them may go unnoticed",
+            run.path,
+            config.task,
+        )
+    fitted = frozenset((q.question, q.choices) for q in train)
+    if config.warm_start is None:
+        return fitted
+    path = run_and_epoch(config.warm_start)[0].resolve()
+    seen = _seen | {run.path.resolve()}
     try:
-        path, _ = run_and_epoch(run.config.warm_start)
-        return questions_fitted(Run.open(path))
+        # Two runs may have gone on from each other in turn.
+        return fitted if path in seen else fitted | questions_fitted(Run.open(path), seen)
     except KvorumError as error:
         log.warning("what %s started from cannot be read again, so overlap with it goes unnoticed: %s", run.path, error)
-        return frozenset()
+        return fitted

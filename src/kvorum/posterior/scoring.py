@@ -86,7 +86,7 @@ class Scorer:
             if hidden is not None:
                 assert scores.hidden is not None
                 states = scores.hidden.float().cpu().numpy().reshape(*shape, -1)
-                hidden.add(np.repeat(states, self.copies, axis=0), members.start, rows, of=len(encoded))
+                hidden.add(np.repeat(states, self.copies, axis=0), members.start, rows)
 
         self._each_pass(encoded, keep, progress, hidden=hidden is not None)
         return np.repeat(probs, self.copies, axis=0), np.repeat(rest, self.copies, axis=0)

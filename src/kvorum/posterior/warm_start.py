@@ -13,6 +13,7 @@ from kvorum.errors import KvorumError
 from kvorum.posterior.posterior import questions_fitted
 from kvorum.run import Run, run_and_epoch
 from kvorum.run.directory import is_run
+from kvorum.run.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +64,8 @@ class WarmStart:
             raise KvorumError(f"{where}: all its members diverged, so there is nothing to go on from")
 
 
-def read_warm_start(config: FitConfig, out: Path) -> WarmStart | None:
-    """The posterior that a configuration names to go on from, if any, for a fit into `out`.
+def read_warm_start(config: FitConfig, out: Path | None) -> WarmStart | None:
+    """The posterior that a configuration names to go on from, if any, for a fit into `out`, or into memory.
 
     A run that is there already goes on from the epoch that it was begun with, though the other has more by now, and
     where the other is gone, from what it kept of it itself.
@@ -74,26 +75,16 @@ def read_warm_start(config: FitConfig, out: Path) -> WarmStart | None:
     if config.warm_start is None:
         return None
     path, asked = run_and_epoch(config.warm_start)
-    if path.resolve() == out.resolve():
+    if out is not None and path.resolve() == out.resolve():
         raise KvorumError(
             f"warm_start and out are the same run, {path}; a fit that goes on from it needs an --out of its own"
         )
-    mine = _begun(out, config.warm_start)
-    if mine is not None and asked is None and isinstance(began := mine.facts.get("warm_start_epoch"), int):
-        asked = began
-    if mine is not None and not is_run(path) and mine.holds(mine.adapters_file(0)):
-        log.warning("there is no run in %s any more; going on from what %s kept of it", path, mine.path)
-        revision = str(mine.facts.get("base_revision") or "")
-        stack = AdapterStack.load(mine.checked(mine.adapters_file(0)))
-        return WarmStart(
-            stack=stack,
-            run=str(path),
-            epoch=asked or 0,
-            base_revision=revision,
-            answer_format=config.answer_format,
-            fitted_on=frozenset(),
-        )
+    began = Manifest.read(out).history.get("warm_start_epoch") if out is not None else None
+    if isinstance(began, int) and out is not None and not is_run(path):
+        return _from_its_own_start(config, path, out, began)
     run = Run.open(path)
+    if asked is None and began in run.epochs:
+        asked = began
     (epoch,) = run.resolve_epochs("last" if asked is None else str(asked))
     return WarmStart(
         stack=AdapterStack.load(run.checked(run.adapters_file(epoch))),
@@ -105,14 +96,15 @@ def read_warm_start(config: FitConfig, out: Path) -> WarmStart | None:
     )
 
 
-def _begun(out: Path, warm_start: str) -> Run | None:
-    """The run that is there already, if it started from the same posterior."""
-    if not is_run(out):
-        return None
-    try:
-        run = Run.open(out)
-    except KvorumError as error:
-        # Whoever starts the run says what is wrong with it, or repairs it.
-        log.info("what %s was begun with cannot be read: %s", out, error)
-        return None
-    return run if run.config.warm_start == warm_start else None
+def _from_its_own_start(config: FitConfig, path: Path, out: Path, epoch: int) -> WarmStart:
+    """What a run kept at epoch 0 of a posterior whose own run is gone."""
+    run = Run.open(out)
+    log.warning("there is no run in %s any more; going on from what %s kept of it", path, out)
+    return WarmStart(
+        stack=AdapterStack.load(run.checked(run.adapters_file(0))),
+        run=str(path),
+        epoch=epoch,
+        base_revision=str(run.facts.get("base_revision") or ""),
+        answer_format=config.answer_format,
+        fitted_on=frozenset(),
+    )

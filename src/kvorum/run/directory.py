@@ -23,7 +23,7 @@ from kvorum.run.points import Point
 from kvorum.safe_yaml import as_yaml
 
 CONFIG, LOG = "config.yaml", "log.jsonl"
-HISTORY = ("started", "drift", "lost", "imported")
+HISTORY = ("started", "drift", "lost", "imported", "warm_start_epoch")
 """Facts that cannot be found again; the manifest holds them too, for when the configuration is damaged."""
 CHECKED_BY_ALL = 2 * 2**30
 """Bytes of a run that every command holds against their checksums; `check` reads all, and what is used always is."""
