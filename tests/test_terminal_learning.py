@@ -38,7 +38,7 @@ def test_every_function_has_its_line_its_difference_and_its_needs(learning):
         assert interval(last.accuracy) in lines[first + 1]
         if curve.accuracy_area is not None:
             said = shift(curve.accuracy_area)
-            assert f"{'*' if said.beyond else ''}{said.text}" in lines[first].split()
+            assert f"{'*' if said.side else ''}{said.text}" in lines[first].split()
             assert said.interval in lines[first + 1]
         for need in function.needs:
             assert needed(need) in lines[second]
@@ -62,3 +62,15 @@ def test_without_random_there_is_no_column_for_it(tmp_path: Path):
     assert "beside random" not in said
     assert "times" not in said
     assert "Random is not among the functions" in said
+
+
+def test_a_mark_is_explained_where_there_can_be_one(learning, tmp_path):
+    assert "* told from random: " in printed(learning)
+    few = analyse(make(tmp_path / "a", lambda name, number, seed: 0.5 + 0.1 * number, seeds=[0, 1]))
+    assert "*" not in printed(few)
+
+
+def test_of_who_alone_reaches_an_accuracy_the_table_says_so(tmp_path: Path):
+    rises, flat = [[0.5, 0.6, 0.7, 0.8]] * 3, [[0.5] * 4] * 3
+    found = analyse(make(tmp_path / "a", {"random": rises, "mutual_information": flat}, targets=[0.7]))
+    assert "random only: 3 of 3" in printed(found)

@@ -6,10 +6,10 @@ from rich.table import Table
 from rich.text import Text
 
 from kvorum.report.learning.analyse import Function, Learning
-from kvorum.report.learning.estimate import Estimate
+from kvorum.report.learning.estimate import FEWEST_SEEDS, Estimate
 from kvorum.report.learning.needs import Need
 from kvorum.report.learning.numbers import (
-    interval,
+    basis,
     needed,
     number,
     range_of,
@@ -25,10 +25,15 @@ STYLES: dict[Standing, str] = {
     "better": "green",
     "worse": "red",
     "cannot be told apart": "yellow",
-    "one seed": "dim",
+    "too few seeds": "dim",
     "baseline": "dim",
     "not compared": "dim",
 }
+
+MARKED = (
+    "* told from random: the interval under it leaves out 0, or for a number of times (×) 1, and no seed that a number "
+    "of times is not over speaks against it."
+)
 
 
 def learning_tables(learning: Learning) -> Iterator[Table | Text]:
@@ -37,6 +42,9 @@ def learning_tables(learning: Learning) -> Iterator[Table | Text]:
     if learning.targets:
         yield Text()
         yield _needs(learning)
+    if learning.compared and learning.seeds >= FEWEST_SEEDS:
+        yield Text()
+        yield Text(MARKED, style="dim")
     yield Text()
     for verdict in verdicts(learning):
         yield Text(verdict.function, style="bold").append(f" ({verdict.standing})", style=STYLES[verdict.standing])
@@ -81,14 +89,14 @@ def _table(title: str, headings: list[str]) -> Table:
 
 
 def _estimate(of: Estimate) -> Text:
-    return _over(number(of.value), interval(of))
+    return _over(number(of.value), basis(of))
 
 
 def _difference(of: Estimate | None) -> Text:
     if of is None:
         return Text("–")
     said = shift(of)
-    return _over(f"{'*' if said.beyond else ''}{said.text}", said.interval)
+    return _over(f"{'*' if said.side else ''}{said.text}", said.basis)
 
 
 def _need(need: Need) -> Text:
@@ -96,6 +104,8 @@ def _need(need: Need) -> Text:
     if need.ratio is not None:
         mark = "*" if need.told else ""
         text.append("\n").append(_over(f"{mark}{times(need.ratio.value)} ×", ratio_basis(need)))
+    elif ratio_basis(need):
+        text.append(f"\n{ratio_basis(need)}", style="dim")
     return text
 
 

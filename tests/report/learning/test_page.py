@@ -21,7 +21,7 @@ from kvorum.report.learning.analyse import Learning, analyse
 from kvorum.report.learning.choice_figure import draw_chosen
 from kvorum.report.learning.estimate import Estimate
 from kvorum.report.learning.figures import draw_differences, draw_doubt, draw_learning_curves
-from kvorum.report.learning.numbers import interval, labels, number, shift, times
+from kvorum.report.learning.numbers import basis, labels, needed_by_mean, number, shift, times
 from kvorum.report.learning.verdicts import notes, verdicts
 
 from .conftest import HOSTILE_PART, HOSTILE_SUBJECT, make, realistic
@@ -67,7 +67,7 @@ def rows_of(html: str, key: str) -> list[list[str]]:
 
 
 def of(estimate: Estimate) -> str:
-    within = interval(estimate)
+    within = basis(estimate)
     return number(estimate.value) + (f"|{within}" if within else "")
 
 
@@ -75,7 +75,7 @@ def beside(estimate: Estimate | None) -> str:
     if estimate is None:
         return "–"
     said = shift(estimate)
-    return said.text + (f"|{said.interval}" if said.interval else "")
+    return said.text + (f"|{said.basis}" if said.basis else "")
 
 
 def test_the_page_and_its_figures_lie_in_the_report_of_the_experiment(experiment, page):
@@ -141,7 +141,8 @@ def test_the_labels_needed_are_those_of_the_analysis(learning, html):
             assert median[0] == (labels(need.median) if known else f"> {need.within}")
             if need.reached < learning.seeds and need.reached:
                 assert median[1].endswith(f"{need.reached} of 3 reach it")
-            assert by_mean[0] == ("> 180" if need.by_mean is None else labels(need.by_mean))
+            assert by_mean[0] == needed_by_mean(need)
+            assert by_mean[0].lstrip("≤ ") == ("> 180" if need.by_mean is None else labels(need.by_mean))
             assert ratio[0] == ("–" if need.ratio is None else f"{times(need.ratio.value)} ×")
             if need.ratio is not None and need.ratio.low is not None:
                 assert ratio[1].startswith(f"{times(need.ratio.low)} to {times(need.ratio.high)}")
@@ -265,6 +266,8 @@ def test_a_test_task_without_known_answers_has_no_score(tmp_path):
     assert found.functions[1].curves[0].accuracy_area.value is None
     assert found.tests[0].known == 0
     html = write_learning(learned).read_text(encoding="utf-8")
+    assert "No right answer on facts_capitals is known, so" in unescape(html)
+    assert "does not rise" not in html
     assert "no known answers" in html
     assert rows_of(html, "ends")[1][1:3] == ["40", "–"]
 

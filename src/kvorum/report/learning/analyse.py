@@ -97,8 +97,8 @@ def analyse(learned: Learned) -> Learning:
             name=rounds.acquisition,
             rounds=len(rounds) - 1,
             labels=rounds.labels[-1],
-            curves=tuple(curve_of(rounds, random, task, level) for task in learned.tests),
-            needs=tuple(need_of(rounds, random, first, target, level) for target in targets),
+            curves=tuple(curve_of(rounds, random, test, level) for test in found.tests),
+            needs=tuple(need_of(rounds, random, found.tests[0], target, level) for target in targets),
             chosen=chosen_by(rounds, learned.parts, own_level),
             doubt=doubt_curves(rounds, learned.parts, first, own_level),
         )

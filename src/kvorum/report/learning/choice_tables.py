@@ -15,12 +15,13 @@ def chosen_grid(learning: Learning) -> Grid | None:
         return None
     noisy = any(part.noise for part in learning.parts)
     parts = tuple(f"{part.part}{' (noise)' if part.noise else ''}" for part in learning.parts)
+    whole = "drawn candidates" if learning.config.candidates else "unlabelled pool"
     pool = "; ".join(f"{name} {number(part.share)}" for name, part in zip(parts, learning.parts, strict=True))
     several = len(parts) > 1
     return Grid(
         key="chosen",
         **heading("chosen"),
-        words=(f"Of the unlabelled pool after the start: {pool}.",) if several else (),
+        words=(f"Of the {whole} after the start: {pool}.",) if several else (),
         stub="function",
         groups=(
             Group(name="chosen", columns=("",)),

@@ -1,7 +1,7 @@
 """What a function chose: from which parts and subjects, what twice, how uncertain, how much like another function."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from kvorum.active.config import Part
 from kvorum.active.records import Added, PartState, Record
-from kvorum.report.learning.estimate import Estimate
+from kvorum.report.learning.estimate import LEVEL, Estimate, of_share
 from kvorum.report.learning.read import Rounds
 
 MOST_SUBJECTS = 8
@@ -141,13 +141,13 @@ def chosen_by(rounds: Rounds, parts: Mapping[str, Part], level: float) -> Chosen
                 part=name,
                 noise=name in noise,
                 questions=sum(question.part == name for question in everything),
-                share=Estimate.of(_share(of_seed, [name]) for of_seed in added),
+                share=_share_of(added, lambda question, name=name: question.part == name),
             )
             for name in parts
         ),
-        noise=Estimate.of((_share(of_seed, noise) for of_seed in added), level) if noise else None,
+        noise=_share_of(added, lambda question: question.part in noise, level) if noise else None,
         repeats=sum(question.repeats for question in everything),
-        repeats_share=Estimate.of(_mean(question.repeats for question in of_seed) for of_seed in added),
+        repeats_share=_share_of(added, lambda question: question.repeats),
         entropy=_doubt(rounds, "entropy", range(1, len(rounds))),
         mutual_information=_doubt(rounds, "mutual_information", range(1, len(rounds))),
         subjects=tuple(
@@ -212,6 +212,13 @@ def _doubt(rounds: Rounds, key: str, numbers: Iterable[int]) -> Doubt:
             None if one is None or other is None else one - other for one, other in zip(chosen, pool, strict=True)
         ),
     )
+
+
+def _share_of(added: Sequence[Sequence[Added]], hit: Callable[[Added], bool], level: float = LEVEL) -> Estimate:
+    """Of the questions of each seed."""
+    hits, of = sum(hit(question) for of_seed in added for question in of_seed), sum(map(len, added))
+    shares = (_mean(hit(question) for question in of_seed) for of_seed in added)
+    return Estimate.of(shares, level, of_share(hits, of, len(added)))
 
 
 def _share(added: Sequence[Added], parts: Sequence[str]) -> float | None:

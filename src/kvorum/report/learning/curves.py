@@ -1,12 +1,13 @@
 """How well the members answer, label by label: each function's learning curve, and how far it lies from random's."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 
-from kvorum.report.learning.estimate import Estimate
-from kvorum.report.learning.read import Rounds
+from kvorum.report.learning.estimate import LEVEL, Estimate, of_accuracy
+from kvorum.report.learning.read import Rounds, Test
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,7 +19,7 @@ class Point:
     accuracy: Estimate
     nll: Estimate
     accuracy_difference: Estimate | None
-    """None for random itself, and where random has not come as far."""
+    """None for random itself, where random has not come as far, and where either has done no round."""
     nll_difference: Estimate | None
 
 
@@ -36,27 +37,36 @@ class Curve:
     nll_area: Estimate | None
 
 
-def curve_of(rounds: Rounds, random: Rounds | None, task: str, level: float) -> Curve:
+def curve_of(rounds: Rounds, random: Rounds | None, test: Test, level: float) -> Curve:
     """A function's curve on a test task; `level` is that of the intervals of differences."""
-    own = rounds.scores[task]
+    own = rounds.scores[test.task]
     beside = None if random is None or random is rounds else random
     shared = shared_rounds(rounds, beside)
     differences: dict[str, Float64[np.ndarray, "round seed"]] = {
-        name: own[name][:shared] - beside.scores[task][name][:shared] if beside else np.zeros((0, 0))
+        name: own[name][:shared] - beside.scores[test.task][name][:shared] if beside else np.zeros((0, 0))
         for name in ("accuracy", "nll")
     }
 
+    one = of_accuracy(test.known)
+    # Of a difference of two; NLL is no multiple of anything.
+    floors = {"accuracy": math.sqrt(2) * one, "nll": 0.0}
+
     def at(name: str, number: int) -> Estimate | None:
-        return Estimate.of(differences[name][number], level) if number < shared else None
+        if shared < 2 or number >= shared:
+            return None
+        # The start is the same predictions, and its difference is nothing without any error.
+        return Estimate.of(differences[name][number], level, floors[name] if number else 0.0)
 
     def area(name: str) -> Estimate | None:
-        return Estimate.of(differences[name][1:].mean(axis=0), level) if shared > 1 else None
+        if shared < 2:
+            return None
+        return Estimate.of(differences[name][1:].mean(axis=0), level, floors[name] / math.sqrt(shared - 1))
 
     points = tuple(
         Point(
             round=number,
             labels=labels,
-            accuracy=Estimate.of(own["accuracy"][number]),
+            accuracy=Estimate.of(own["accuracy"][number], LEVEL, one),
             nll=Estimate.of(own["nll"][number]),
             accuracy_difference=at("accuracy", number),
             nll_difference=at("nll", number),
@@ -64,7 +74,7 @@ def curve_of(rounds: Rounds, random: Rounds | None, task: str, level: float) -> 
         for number, labels in enumerate(rounds.labels)
     )
     return Curve(
-        task=task,
+        task=test.task,
         points=points,
         compared=max(0, shared - 1),
         accuracy_area=area("accuracy"),

@@ -14,7 +14,7 @@ from kvorum.report.learning.chosen import weighted
 from kvorum.report.learning.estimate import Estimate
 from kvorum.report.learning.read import Rounds
 
-Falls = Literal["falls", "does not fall", "cannot be told"]
+Falls = Literal["falls", "rises", "cannot be told"]
 Kind = Literal["pool", "part", "noise", "test"]
 PER_LABELS = 100
 
@@ -38,9 +38,9 @@ class Trend:
 
     @property
     def verdict(self) -> Falls:
-        """By whether zero lies outside the interval of the slope."""
+        """By whether the interval of the slope lies wholly below zero, wholly above, or neither."""
         side = self.slope.side_of(0.0) if self.slope else 0
-        return "falls" if side < 0 else "does not fall" if side > 0 else "cannot be told"
+        return "falls" if side < 0 else "rises" if side > 0 else "cannot be told"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

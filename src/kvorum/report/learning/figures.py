@@ -132,12 +132,13 @@ def _draw_difference(axes: Axes, points: Sequence[Point], key: str, colour: str,
     estimates = [getattr(point, f"{key}_difference") for point in compared]
     labels = [point.labels for point in compared]
     axes.axhline(0, color=LIGHT["muted"], linewidth=1, gid="zero")
-    low, high = numbers(estimates, "low"), numbers(estimates, "high")
+    value = numbers(estimates, "value")
+    alike = np.array([of.alike for of in estimates])
+    low, high = (np.where(alike, value, numbers(estimates, end)) for end in ("low", "high"))
     axes.fill_between(labels, low, high, color=colour, alpha=0.16, linewidth=0, gid="interval")
     seeds = np.array([[np.nan if value is None else value for value in of.per_seed] for of in estimates], float)
     for of_seed in seeds.T if seeds.shape[1] > 1 else ():
         axes.plot(labels, of_seed, color=colour, linewidth=0.7, alpha=0.6, gid="seed")
-    value = numbers(estimates, "value")
     axes.plot(labels, value, color=colour, linewidth=1.8, marker=marker, markersize=4, gid="difference")
     reach = np.nanmax(np.abs(seeds)) if np.isfinite(seeds).any() else 0.0
     return [seeds.ravel(), np.clip(low, -2 * reach, 2 * reach), np.clip(high, -2 * reach, 2 * reach)]

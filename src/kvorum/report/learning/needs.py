@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from kvorum.report.learning.estimate import ROUNDING, Estimate
-from kvorum.report.learning.read import Rounds
+from kvorum.report.learning.curves import shared_rounds
+from kvorum.report.learning.estimate import ROUNDING, Estimate, of_accuracy
+from kvorum.report.learning.read import Rounds, Test
 
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
@@ -33,7 +34,7 @@ class Need:
     reached: int
     """Seeds in which it is."""
     at_start: int
-    """Those among them in which the start reaches it, so that fewer labels might do as well."""
+    """Those among them in which the start reaches it, so that fewer labels might do as well, of any function."""
     median: float | None
     """Over all seeds, one that does not reach it needing more than any; None where that is the median."""
     least: float | None
@@ -41,14 +42,27 @@ class Need:
     """None where a seed does not reach it."""
     by_mean: float | None
     """The same of the curve of the mean over seeds."""
+    mean_at_start: bool
+    """Whether the start reaches it by that curve."""
     within: int
     """Labels that the function has come to."""
+    begun: bool
+    """Whether it has done a round; if not, nothing is known of it."""
+    compared_within: int | None
+    """Labels that it and random have both come to by rounds; None where they are not compared. What follows is within
+    them."""
     ratio: Estimate | None
-    """Labels needed over those that random needs: geometric mean over the seeds in which both reach it."""
+    """Labels needed over those that random needs: geometric mean over the seeds in which both reach it after the start.
+    Its floor is what one test question moves the two crossings by."""
     only_this: int
     """Seeds that the ratio leaves out because random does not reach it,"""
     only_random: int
     """or because this function does not."""
+
+    @property
+    def both(self) -> int:
+        """Seeds in which it and random reach it, be it at the start."""
+        return self.at_start + (self.ratio.seeds if self.ratio else 0)
 
     @property
     def told(self) -> int:
@@ -75,19 +89,20 @@ def targets_of(asked: Sequence[float], random: Rounds | None, task: str) -> tupl
     return tuple(Target(accuracy=best - (1 - way) * (best - start), way=way) for way in QUARTERS)
 
 
-def need_of(rounds: Rounds, random: Rounds | None, task: str, target: Target, level: float) -> Need:
+def need_of(rounds: Rounds, random: Rounds | None, test: Test, target: Target, level: float) -> Need:
     """What a function needs for a target; `level` is that of the ratio's interval."""
-    curves = rounds.scores[task]["accuracy"]
+    curves = rounds.scores[test.task]["accuracy"]
     per_seed = tuple(crossing(rounds.labels, curve, target.accuracy) for curve in curves.T)
     known = [labels for labels in per_seed if labels is not None]
     median = float(np.median([math.inf if labels is None else labels for labels in per_seed]))
     ratio, only_this, only_random = None, 0, 0
-    if random is not None and random is not rounds:
-        others = [crossing(random.labels, curve, target.accuracy) for curve in random.scores[task]["accuracy"].T]
-        pairs = list(zip(per_seed, others, strict=True))
-        logs = [math.log(own / other) if own is not None and other is not None else None for own, other in pairs]
-        if any(each is not None for each in logs):
-            ratio = Estimate.of(logs, level).exponential()
+    shared = shared_rounds(rounds, None if random is rounds else random)
+    if random is not None and shared > 1:
+        labels = rounds.labels[:shared]
+        both = [of.scores[test.task]["accuracy"][:shared].T for of in (rounds, random)]
+        owns, others = ([crossing(labels, curve, target.accuracy) for curve in of] for of in both)
+        pairs = list(zip(owns, others, strict=True))
+        ratio = _ratio(labels, pairs, list(zip(*both, strict=True)), test.known, level)
         only_this = sum(own is not None and other is None for own, other in pairs)
         only_random = sum(own is None and other is not None for own, other in pairs)
     return Need(
@@ -99,11 +114,47 @@ def need_of(rounds: Rounds, random: Rounds | None, task: str, target: Target, le
         least=min(known, default=None),
         most=max(known) if len(known) == len(per_seed) else None,
         by_mean=crossing(rounds.labels, curves.mean(axis=1), target.accuracy),
+        mean_at_start=bool(curves[0].mean() >= target.accuracy - ROUNDING),
         within=rounds.labels[-1],
+        begun=len(rounds) > 1,
+        compared_within=rounds.labels[shared - 1] if shared > 1 else None,
         ratio=ratio,
         only_this=only_this,
         only_random=only_random,
     )
+
+
+def _ratio(
+    labels: Sequence[int],
+    pairs: Sequence[tuple[float | None, float | None]],
+    curves: Sequence[tuple[np.ndarray, np.ndarray]],
+    questions: int,
+    level: float,
+) -> Estimate | None:
+    """Of labels needed by this function and by random; None where no seed has both after the start."""
+    logs, variances = [], []
+    for crossed, of_seed in zip(pairs, curves, strict=True):
+        own, other = crossed
+        if own is None or other is None or max(own, other) <= labels[0]:
+            logs.append(None)
+            continue
+        logs.append(math.log(own / other))
+        errors = (
+            _error(labels, curve, each, questions) / each for curve, each in zip(of_seed, (own, other), strict=True)
+        )
+        variances.append(sum(error**2 for error in errors))
+    if not variances:
+        return None
+    return Estimate.of(logs, level, math.sqrt(sum(variances) / len(variances))).exponential()
+
+
+def _error(labels: Sequence[int], curve: Float64[np.ndarray, "round"], crossed: float, questions: int) -> float:
+    """Labels that rounding to a whole test question moves a crossing by, as a standard deviation."""
+    after = next((place for place, each in enumerate(labels) if each >= crossed - ROUNDING), len(labels) - 1)
+    if not after:
+        return 0.0
+    gap, rise = labels[after] - labels[after - 1], float(curve[after] - curve[after - 1])
+    return gap * min(1 / math.sqrt(12), of_accuracy(questions) / max(rise, ROUNDING))
 
 
 def crossing(labels: Sequence[int], curve: Float64[np.ndarray, "round"], accuracy: float) -> float | None:

@@ -24,7 +24,7 @@ BADGES = {
     "better": "seen",
     "worse": "unseen",
     "cannot be told apart": "partly",
-    "one seed": "untested",
+    "too few seeds": "untested",
     "baseline": "untested",
     "not compared": "untested",
 }

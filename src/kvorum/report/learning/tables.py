@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from kvorum.report.grid import DASH, Body, Entry, Grid, Group, Line
-from kvorum.report.learning.analyse import Function, Learning
+from kvorum.report.learning.analyse import Learning
 from kvorum.report.learning.curves import Point
 from kvorum.report.learning.doubt import DoubtCurve, Trend
 from kvorum.report.learning.estimate import Estimate
 from kvorum.report.learning.needs import Need
 from kvorum.report.learning.numbers import (
+    basis,
     curve_words,
-    interval,
-    labels,
     needed,
+    needed_by_mean,
     number,
     range_of,
     ratio_basis,
@@ -53,7 +53,7 @@ def needs_grid(learning: Learning) -> Grid | None:
                     Line(
                         head=function.name,
                         entries=tuple(
-                            entry for need in function.needs for entry in _need(need, function, with_ratio=bool(ratio))
+                            entry for need in function.needs for entry in _need(need, with_ratio=bool(ratio))
                         ),
                     )
                     for function in learning.functions
@@ -130,6 +130,7 @@ def doubt_grid(learning: Learning) -> Grid:
     return Grid(
         key="doubt",
         **heading("doubt"),
+        words=("Of the pool: over the candidates drawn for each round.",) if learning.config.candidates else (),
         stub="questions",
         groups=(Group(name="mutual information", columns=columns), Group(name="entropy", columns=columns)),
         bodies=tuple(
@@ -153,15 +154,15 @@ def doubt_grid(learning: Learning) -> Grid:
 
 def estimate(of: Estimate | None) -> Entry:
     """A mean over its interval."""
-    return NOTHING if of is None else Entry(text=number(of.value), small=interval(of))
+    return NOTHING if of is None else Entry(text=number(of.value), small=basis(of))
 
 
 def difference(of: Estimate | None, better: str = "") -> Entry:
-    """A difference with its sign, over its interval; coloured where zero lies outside."""
+    """A difference with its sign, over its interval; coloured where it is told from zero."""
     if of is None:
         return NOTHING
     said = shift(of, better)
-    return Entry(text=said.text, small=said.interval, tone=TONES[said.verdict])
+    return Entry(text=said.text, small=said.basis, tone=TONES[said.verdict])
 
 
 def heading(key: str) -> Mapping[str, Any]:
@@ -188,17 +189,17 @@ def _scores(point: Point, *, compared: bool) -> tuple[Entry, ...]:
     return (estimate(point.accuracy), estimate(point.nll), *(beside if compared else ()))
 
 
-def _need(need: Need, function: Function, *, with_ratio: bool) -> tuple[Entry, ...]:
+def _need(need: Need, *, with_ratio: bool) -> tuple[Entry, ...]:
     median = Entry(text=needed(need), small=range_of(need))
-    by_mean = Entry(text=f"> {need.within:,}" if need.by_mean is None else labels(need.by_mean))
+    by_mean = Entry(text=needed_by_mean(need))
     if not with_ratio:
         return median, by_mean
     if need.ratio is None:
-        return median, by_mean, NOTHING
+        return median, by_mean, Entry(text=DASH, small=ratio_basis(need))
     tone = {-1: "gain", 1: "loss", 0: ""}[need.told]
     return median, by_mean, Entry(text=f"{times(need.ratio.value)} ×", small=ratio_basis(need), tone=tone)
 
 
 def _trend(curve: DoubtCurve, key: str, trend: Trend) -> tuple[Entry, ...]:
     first, last = (getattr(curve.points[place], key) for place in (0, -1))
-    return estimate(first), estimate(last), difference(trend.slope), Entry(text=trend.verdict)
+    return estimate(first), estimate(last), difference(trend.slope), Entry(text=trend.verdict if trend.slope else DASH)

@@ -1,16 +1,16 @@
-"""What an experiment shows, in plain sentences with their numbers, and what it leaves open."""
+"""What an experiment shows of each function, and what is to be known of all of it, in plain sentences."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from kvorum.report.learning.analyse import Function, Learning
-from kvorum.report.learning.doubt import DoubtCurve
-from kvorum.report.learning.needs import Need
-from kvorum.report.learning.numbers import interval, number, percent_level, ratio_interval, shift, times
+from kvorum.report.learning.estimate import FEWEST_SEEDS
+from kvorum.report.learning.numbers import percent_level
+from kvorum.report.learning.sentences import area, chosen_noise, information, labels_needed, likelihood
 from kvorum.report.words import count
 
-Standing = Literal["better", "worse", "cannot be told apart", "one seed", "baseline", "not compared"]
+Standing = Literal["better", "worse", "cannot be told apart", "too few seeds", "baseline", "not compared"]
+WITHOUT_RANDOM = "Random is not among the functions, so nothing says whether any of them saves labels."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,26 +21,17 @@ class Verdict:
     standing: Standing
     """Its area under the learning curve beside random's."""
     sentences: tuple[str, ...]
-    """On that, on the labels it needs, on what it chose, on whether doubt falls."""
+    """On that, on its NLL, on the labels it needs, on what it chose, on whether doubt falls."""
 
 
 def verdicts(learning: Learning) -> list[Verdict]:
     """One a function, in the experiment's order."""
+    saying = (area, likelihood, labels_needed, chosen_noise, information)
     return [
         Verdict(
             function=function.name,
             standing=standing_of(function),
-            sentences=tuple(
-                filter(
-                    None,
-                    (
-                        _area(function),
-                        _labels(learning, function),
-                        _noise(learning, function),
-                        _pool(learning, function),
-                    ),
-                )
-            ),
+            sentences=tuple(filter(None, (say(learning, function) for say in saying))),
         )
         for function in learning.functions
     ]
@@ -53,139 +44,75 @@ def standing_of(function: Function) -> Standing:
         return "baseline"
     if area is None or area.value is None:
         return "not compared"
-    if area.low is None:
-        return "one seed"
+    if area.seeds < FEWEST_SEEDS:
+        return "too few seeds"
     side = area.side_of(0.0)
     return "better" if side > 0 else "worse" if side < 0 else "cannot be told apart"
 
 
 def notes(learning: Learning) -> list[str]:
     """What holds for all the verdicts: whence the intervals are, and what is not done."""
-    found = []
-    seeds = count(learning.seeds, "seed")
-    if learning.seeds == 1:
-        found.append(
-            "There is one seed. Nothing tells a difference from luck then, so no number has an interval and no "
-            "function is said to be better than another. Repeat with other seeds."
+    return [
+        *(_intervals(learning) if learning.seeds >= FEWEST_SEEDS else _too_few(learning)),
+        *([] if learning.has_random else [WITHOUT_RANDOM]),
+        *_undone(learning),
+        *_no_targets(learning),
+    ]
+
+
+def _too_few(learning: Learning) -> list[str]:
+    seeds = "There is one seed" if learning.seeds == 1 else f"There are {learning.seeds} seeds"
+    return [
+        f"{seeds}, too few to tell a difference from luck, so no number has an interval and no function is said to be "
+        f"better than another. Repeat with other seeds, {FEWEST_SEEDS} or more in all."
+    ]
+
+
+def _intervals(learning: Learning) -> list[str]:
+    words = f"Intervals are t intervals over {count(learning.seeds, 'seed')}"
+    own = percent_level(learning.own_level)
+    if learning.compared > 1:
+        words += (
+            f". Those of differences and ratios to random hold at {percent_level(learning.level)} each, so that those "
+            f"of all {learning.compared} functions hold at once in 95% of cases (Bonferroni); for the same reason "
+            f"slopes of doubt and shares of noise hold at {own}. All others hold at 95%."
         )
-    elif learning.compared > 1:
-        found.append(
-            f"Intervals are t intervals over {seeds}. Those of differences and ratios to random hold at "
-            f"{percent_level(learning.level)} each, so that those of all {learning.compared} functions hold at once in "
-            f"95% of cases (Bonferroni); for the same reason slopes of doubt and shares of noise hold at "
-            f"{percent_level(learning.own_level)}. All others hold at 95%. Neither the several targets nor the several "
-            "tasks are corrected for."
+    elif len(learning.functions) > 1:
+        words += (
+            f", at 95%; those of slopes and of shares of noise at {own}, so that those of all "
+            f"{len(learning.functions)} functions hold at once in 95% of cases (Bonferroni)."
         )
     else:
-        own = f"; those of slopes and of shares of noise at {percent_level(learning.own_level)}, so that those of all "
-        own += f"{len(learning.functions)} functions hold at once in 95% of cases (Bonferroni)"
-        found.append(f"Intervals are t intervals over {seeds}, at 95%{own if len(learning.functions) > 1 else ''}.")
-    if not learning.has_random:
-        found.append("Random is not among the functions, so nothing says whether any of them saves labels.")
+        words += ", at 95%."
+    return [
+        words,
+        "Corrected is for the number of functions alone. Not corrected is for the several accuracies to reach, the "
+        "test tasks, the two scores (accuracy and NLL), the rounds one by one, the slopes (of mutual information and "
+        "entropy, on pool and test), and looks at an experiment before it is done. Of so many intervals, some leave "
+        "out zero by luck.",
+    ]
+
+
+def _undone(learning: Learning) -> list[str]:
     asked = learning.config.rounds
     undone = [f"{each.name} {each.rounds}" for each in learning.functions if each.rounds < asked]
-    if undone:
-        found.append(
-            f"Of {count(asked, 'round')} asked for, not all are done for all seeds: {', '.join(undone)}. Functions are "
-            "compared over the rounds that both have."
-        )
-    if learning.has_random and not learning.targets:
-        found.append("Random does not rise above the start, so there is no accuracy to count the labels to.")
-    return found
+    if not undone:
+        return []
+    return [
+        f"Of {count(asked, 'round')} asked for, not all are done for all seeds: {', '.join(undone)}. Functions are "
+        "compared up to the labels that both have come to; accuracies to reach are taken from what random has reached "
+        "so far, unless they were asked for."
+    ]
 
 
-def _area(function: Function) -> str:
-    curve = function.curves[0]
-    area = curve.accuracy_area
-    if area is None or area.value is None:
-        return ""
-    name, task = function.name, curve.task
-    said = shift(area)
-    over = f"on {task}, as a mean over {count(curve.compared, 'round')}"
-    measured = f"its accuracy differs from random's by {said.text} {over}"
-    if area.low is None:
-        return f"{name} cannot be judged by one seed: {measured}."
-    measured += f" ({percent_level(area.level)} interval {said.interval}, {count(area.seeds, 'seed')})"
-    side = area.side_of(0.0)
-    if side > 0:
-        return f"{name} is better than random: {measured}."
-    if side < 0:
-        return f"Random is better than {name}: {measured}."
-    return f"{name} and random cannot be told apart: {measured}."
-
-
-def _labels(learning: Learning, function: Function) -> str:
-    if function.is_random or not learning.targets or not function.rounds:
-        return ""
-    groups: dict[str, list[str]] = {}
-    for need in function.needs:
-        groups.setdefault(_labels_heading(need), []).append(_labels_words(need))
-    said = [f"{heading} {_listed(words)}" for heading, words in groups.items()]
-    return f"Labels that {function.name} needs: {'; '.join(said)}."
-
-
-def _labels_heading(need: Need) -> str:
-    if need.ratio is None:
-        return "nothing to compare for"
-    if need.ratio.low is None:
-        return "by one seed only, and so not to be judged, for"
-    return {
-        -1: "fewer than random for",
-        1: "more than random for",
-        0: "not to be told from random's for",
-    }[need.told]
-
-
-def _labels_words(need: Need) -> str:
-    words = f"accuracy {need.target.accuracy:.3f}"
-    if need.ratio is None:
-        neither = "neither reaches it in the same seed" if need.reached else "it is not reached"
-        return f"{words} ({neither} within {need.within:,})"
-    beside = f"{times(need.ratio.value)} times"
-    if need.ratio.low is not None:
-        beside += f", {ratio_interval(need.ratio)}"
-    if need.ratio.seeds < len(need.per_seed):
-        beside += f"; {need.ratio.seeds} of {len(need.per_seed)} seeds"
-    return f"{words} ({beside})"
-
-
-def _noise(learning: Learning, function: Function) -> str:
-    if function.chosen is None or function.chosen.noise is None or function.chosen.noise.value is None:
-        return ""
-    share = function.chosen.noise
-    assert share.value is not None
-    of_pool = sum(part.share for part in learning.parts if part.noise)
-    side = share.side_of(of_pool)
-    beside = {1: "more than", -1: "less than", 0: "not to be told from"}[side]
-    words = f"Of what {function.name} chose, {number(share.value)}"
-    if share.low is None:
-        return f"{words} is noise, labelled by lot; of the pool {number(of_pool)} is."
-    return f"{words} ({interval(share)}) is noise, labelled by lot: {beside} its share of the pool, {number(of_pool)}."
-
-
-def _pool(learning: Learning, function: Function) -> str:
-    if not function.rounds:
-        return ""
-    kinds = {curve.kind: curve for curve in function.doubt}
-    places = {"pool": "over the unlabelled pool", "test": f"on {learning.tests[0].task}"}
-    said = [f"{where} {_trend_words(kinds[kind])}" for kind, where in places.items()]
-    return f"Mutual information under {function.name}: {'; '.join(said)}."
-
-
-def _trend_words(curve: DoubtCurve) -> str:
-    trend = curve.mutual_information
-    if trend.slope is None:
-        return "is not known"
-    said = shift(trend.slope)
-    verdict = {
-        "falls": "it falls",
-        "does not fall": "it does not fall",
-        "cannot be told": "whether it falls cannot be told",
-    }[trend.verdict]
-    within = f", {said.interval}" if said.interval else ""
-    return f"{verdict} ({said.text} nats per 100 labels{within})"
-
-
-def _listed(words: Sequence[str]) -> str:
-    *before, last = words
-    return f"{', '.join(before)} and {last}" if before else last
+def _no_targets(learning: Learning) -> list[str]:
+    """Why there is no accuracy to count labels to, where it is not for want of random."""
+    if learning.targets or not learning.has_random:
+        return []
+    if not learning.tests[0].known:
+        why = f"No right answer on {learning.tests[0].task} is known"
+    elif not learning.functions[0].rounds:
+        why = "Random has done no round yet"
+    else:
+        why = "Random does not rise above the start"
+    return [f"{why}, so there is no accuracy to count the labels to."]

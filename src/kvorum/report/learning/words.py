@@ -11,9 +11,9 @@ FIGURES = {
     "learning-2": (
         "Differences to random",
         "A panel a function: its number minus that of random at the same labels, seed by seed. Thin lines are the "
-        "seeds, the strong one is their mean, and the band is the interval of that mean. Where the band holds zero, "
-        "that round tells nothing by itself; what a function is judged by is the mean over all rounds, which is in the "
-        "table. A band that leaves its panel goes on beyond it.",
+        "seeds, the strong one is their mean, and the band, of three seeds and more, is the interval of that mean. "
+        "Where it holds zero, that round tells nothing by itself; what a function is judged by is the mean over all "
+        "rounds, which is in the table. A band that leaves its panel goes on beyond it.",
     ),
     "learning-3": (
         "What was chosen",
@@ -25,20 +25,23 @@ FIGURES = {
     "learning-4": (
         "Doubt about the pool and about the test",
         "Mean mutual information and entropy after each round's fit, a line a function, a band from the least to the "
-        "greatest seed. The pool holds what is not labelled yet: a function that takes the most doubtful questions "
-        "out lowers its mean even if the members learn nothing. The test questions stay the same, so that there only "
-        "learning can lower it.",
+        "greatest seed. The pool holds what is not labelled yet (where `candidates` is set, those drawn of it): a "
+        "function that takes the most doubtful questions out lowers its mean even if the members learn nothing. The "
+        "test questions stay the same, so that there only learning can lower it.",
     ),
 }
 
 TABLES = {
     "needs": (
         "Labels needed",
-        "The labels at which accuracy on the first test task first reaches a target, on straight lines between rounds. "
-        "Median over seeds, over the range of the seeds; a seed that does not reach the target counts as needing more "
-        "than any. By the mean: the same of the curve of the mean over seeds, which a single seed sways less. Against "
-        "random: labels needed over those that random needs, the geometric mean over the seeds in which both reach the "
-        "target, over its interval; below 1 is fewer.",
+        "The labels at which accuracy on the first test task first reaches a target, on straight lines between "
+        "rounds. Median over seeds, over the range of the seeds; a seed that does not reach the target counts as "
+        "needing more than any. By the mean: the same of the curve of the mean over seeds, which a single seed sways "
+        "less. ≤: the start reaches it already. Against random, up to the labels that both have come to: labels "
+        "needed over those that random needs, the geometric mean over the seeds in which both reach the target after "
+        "the start, over its interval; below 1 is fewer. Bold and coloured: 1 lies outside the interval, and no seed "
+        "that is left out speaks against it. Random only, this only: seeds in which only one of the two reaches the "
+        "target.",
     ),
     "ends": (
         "At the end",
@@ -70,8 +73,8 @@ TABLES = {
     "doubt": (
         "Whether doubt falls",
         "Mean doubt after the start and after the last round, in nats, and the slope of a straight line through all "
-        "rounds, in nats per 100 labels, over its interval. It falls where the whole interval lies below zero, does "
-        "not fall where it lies above, and cannot be told where it holds zero.",
+        "rounds, in nats per 100 labels, over its interval. It falls where the whole interval lies below zero, rises "
+        "where it lies above, and cannot be told where it holds zero or there is none.",
     ),
 }
 
@@ -83,8 +86,11 @@ READING = (
     ),
     (
         "Interval",
-        "A t interval over seeds: where the mean would lie with other seeds. It takes seeds to be normally distributed "
-        "about their mean, which a few seeds cannot show, and with few of them it is wide for good reason. It says "
+        "A t interval over seeds: where the mean would lie with other seeds. It takes seeds to be normally "
+        "distributed about their mean, which a few seeds cannot show, and with few of them it is wide for good "
+        "reason. It takes three seeds. That few of them agree is no certainty: accuracies, shares and labels needed "
+        "are taken to vary between seeds at least by what one test question, or chance among the questions chosen, "
+        "makes. NLL and slopes have no such least step; where all seeds gave the same, they have no interval. It says "
         "nothing about other questions, tasks or models. That of a share may reach below 0 or above 1.",
     ),
     (
