@@ -52,7 +52,7 @@ def test_json_holds_every_number_of_every_epoch_and_task(analysis: Analysis) -> 
 def test_the_tables_show_the_counts_and_where_the_plane_is_cut(analysis: Analysis) -> None:
     text = printed(analysis)
     assert f"entropy is cut at {analysis.cuts.entropy:.4g} nats ({analysis.cuts.entropy_from})" in text
-    assert text.count("Against the untouched model") == 2 and text.count("How different two members are") == 2
+    assert text.count("Against epoch 0") == 2 and text.count("How different two members are") == 2
     change = analysis.tasks[0][-1].change
     assert change is not None
     shares = [f"{of['share']['value']:.3f}" for of in change.outcomes.values() if of["share"]["value"] >= 0.1]

@@ -135,7 +135,7 @@ def _quadrants(task: Sequence[Studied]) -> Table:
 
 
 def _outcomes(task: Sequence[Studied]) -> Table:
-    table = _table("Against the untouched model: questions and share", ["epoch", *OUTCOMES])
+    table = _table("Against epoch 0: questions and share", ["epoch", *OUTCOMES])
     for one in task:
         if one.change:
             found = one.change.outcomes
@@ -156,7 +156,7 @@ def _crossed(marked: Sequence[Studied]) -> Table:
 
 def _movement(marked: Sequence[Studied]) -> Table:
     table = _table(
-        "How far answers moved from the untouched model's",
+        "How far answers moved from those at epoch 0",
         ["epoch", "quadrant", "questions", "KL, nats", "total variation", "same answer"],
     )
     for one in marked:

@@ -10,6 +10,7 @@ import kvorum
 from kvorum.adapters import AdapterStack
 from kvorum.cli import main
 from kvorum.config import fit_config
+from kvorum.report.ran import essentials
 from kvorum.run import run_and_epoch
 from kvorum.run.drift import differing_facts, identity
 from tests import tiny
@@ -221,3 +222,13 @@ def test_a_repair_goes_on_from_the_epoch_it_was_begun_with_though_its_configurat
     (warm / "epochs/001/adapters.safetensors").unlink()
     fit(tiny_model, more_questions, out=str(warm), warm_start=str(first), repair=True)
     assert files(warm) == before
+
+
+def test_the_page_says_that_epoch_0_is_not_the_untouched_model(
+    tiny_model: str, more_questions: str, first: Path, tmp_path: Path
+) -> None:
+    warm = str(tmp_path / "warm")
+    fit(tiny_model, more_questions, out=warm, warm_start=str(first), epochs=0)
+    said = dict(essentials(kvorum.Run.open(warm), []))
+    assert said["goes on from"] == f"{first}, epoch 2; epoch 0 is that, not the untouched model"
+    assert "goes on from" not in dict(essentials(kvorum.Run.open(first), []))

@@ -34,10 +34,19 @@ def essentials(run: Run, evaluations: Sequence[Evaluation]) -> list[tuple[str, s
         ("members left out", "\n".join(gone) or "none"),
         ("adapter", f"rank {config.rank}, alpha {config.alpha:g}, {', '.join(config.targets)}"),
         *([("imported from", "\n".join(imported))] if imported else _fitting(run)),
+        *_goes_on(run),
         ("answer format", config.answer_format),
         ("versions", "\n".join(versions) or "–"),
         *((("gone on with otherwise", "\n".join(drifts)),) if (drifts := drifts_of(run)) else ()),
     ]
+
+
+def _goes_on(run: Run) -> list[tuple[str, str]]:
+    """The posterior that it started from, if that is not the untouched model."""
+    if run.config.warm_start is None:
+        return []
+    epoch = run.facts.get("warm_start_epoch")
+    return [("goes on from", f"{run.config.warm_start}, epoch {epoch}; epoch 0 is that, not the untouched model")]
 
 
 def _fitting(run: Run) -> list[tuple[str, str]]:

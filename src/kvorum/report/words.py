@@ -28,7 +28,8 @@ READING = {
     ),
     "figure-2": (
         *HISTOGRAM,
-        "At epoch 0 all members are the same untouched model, so mutual information is zero.",
+        "At epoch 0 all members are the same untouched model, so mutual information is zero, unless the run goes on "
+        "from another one's members.",
     ),
     "figure-3": (
         "Read like figure 2, for tasks that the members were not fitted on. Where mutual information grows more here "
@@ -291,8 +292,8 @@ GLOSSARY = (
     ),
     (
         "Retained, forgotten, acquired, never known",
-        "A question that the untouched model answered rightly is retained or forgotten, by whether the ensemble now "
-        "answers it rightly; one that it answered wrongly is acquired or never known.",
+        "A question that was answered rightly before fitting, at epoch 0, is retained or forgotten, by whether the "
+        "ensemble now answers it rightly; one that was answered wrongly is acquired or never known.",
     ),
     (
         "KL (Kullback-Leibler divergence, nats)",

@@ -142,7 +142,7 @@ def test_marked_epochs_are_named_where_they_stand(make_run):
     figures = {figure.stem: figure for figure in draw_figures(analysis)}
     last = "last" if analysis.best != 3 else "best NLL, last"
     first = "marked" if analysis.best != 1 else "best NLL"
-    headings = ["epoch 0 (untouched model)", f"epoch 1 ({first})", "epoch 2", f"epoch 3 ({last})"]
+    headings = ["epoch 0 (before fitting)", f"epoch 1 ({first})", "epoch 2", f"epoch 3 ({last})"]
     for stem in ("figure-2", "figure-5"):
         assert [text for text in texts(figures[stem]) if text.startswith("epoch ")] == headings
     assert texts(figures["figure-1"]).count(last) == 3

@@ -249,7 +249,7 @@ def _cuts(analysis: Analysis) -> str:
 
 
 def _epoch(epoch: int, words: Sequence[str] = ()) -> str:
-    words = [*(["untouched model"] if epoch == 0 else []), *words]
+    words = [*(["before fitting"] if epoch == 0 else []), *words]
     return f"epoch {epoch}" + (f" ({', '.join(words)})" if words else "")
 
 

@@ -39,7 +39,7 @@
   function show() {
     const { epochs } = index[wanted.task];
     if (!epochs.includes(wanted.epoch)) wanted.epoch = epochs.at(-1);
-    pick("epoch").replaceChildren(...epochs.map((epoch) => new Option(epoch === 0 ? "0 (untouched model)" : String(epoch), epoch)));
+    pick("epoch").replaceChildren(...epochs.map((epoch) => new Option(epoch === 0 ? "0 (before fitting)" : String(epoch), epoch)));
     const known = epochs.includes(0);
     for (const option of pick("outcome").options) option.disabled = option.value !== "all" && !known;
     for (const option of pick("sort").options) if (["kl", "tv"].includes(option.value)) option.disabled = !known || wanted.epoch === 0;

@@ -57,7 +57,7 @@ const questions = (() => {
     });
   }
 
-  // A task at an epoch, beside what the untouched model said of the same questions.
+  // A task at an epoch, beside what was said of the same questions at epoch 0.
   function look(task, epoch, epochs) {
     return once(`look-${task}-${epoch}`, () => {
       const texts = textsOf(task);
