@@ -65,8 +65,9 @@ def serve_labels(file: LabelFile, port: int = 0, *, told: Callable[[str], None] 
 
     `told` is given the address once it answers. Raises KvorumError where the port is taken or none.
     """
-    with ended_by_signals():
-        ListeningServer(label_app(file), HOST, port, patience=PATIENCE, told=told).serve_until_stopped()
+    server = ListeningServer(label_app(file), HOST, port, patience=PATIENCE, told=told)
+    with ended_by_signals(server):
+        server.serve_until_stopped()
 
 
 def label_app(file: LabelFile) -> FastAPI:
