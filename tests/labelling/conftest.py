@@ -34,6 +34,17 @@ def answers(path: Path) -> list[Any]:
     return [json.loads(line)["answer"] for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def given(client: Any, place: int, answer: Any, was: int | None = None) -> dict[str, Any]:
+    """The body of a label, for a question as the server shows it."""
+    found = client.get("/api/questions").json()
+    shown = found["questions"][place] if 0 <= place < len(found["questions"]) else {"key": "none"}
+    return {"answer": answer, "was": was, "opening": found["opening"], "question": shown["key"]}
+
+
+def put(client: Any, place: int, answer: int | None, was: int | None = None) -> Any:
+    return client.put(f"/api/questions/{place}", json=given(client, place, answer, was))
+
+
 @contextmanager
 def listening(file: LabelFile, port: int = 0) -> Iterator[tuple[str, Callable[[], None]]]:
     """The address of a server on a file, and what stops it."""

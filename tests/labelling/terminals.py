@@ -30,6 +30,8 @@ class Terminal:
         self.raw = b""
         self.seen = 0
         self.status: int | None = None
+        self.flags = 0
+        """Of the terminal, as the child has left it."""
 
     def resize(self, columns: int, rows: int = 40) -> None:
         fcntl.ioctl(self.handle, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -71,5 +73,6 @@ class Terminal:
         while self._read(0.05):
             assert time.monotonic() < end, f"it does not end:\n{self.text[self.seen :]}"
         self.status = os.waitstatus_to_exitcode(os.waitpid(self.child, 0)[1])
+        self.flags = termios.tcgetattr(self.handle)[3]
         os.close(self.handle)
         return self.text[self.seen :]

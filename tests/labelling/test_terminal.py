@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import termios
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,17 @@ def test_control_c_and_control_d_leave_too(file: Path, keys: str) -> None:
     assert terminal.status == 0 and answers(file)[0] == "0"
 
 
+def test_labels_of_another_program_are_not_counted_as_given_here(file: Path) -> None:
+    terminal = Terminal("label", str(file))
+    terminal.until(OPEN)
+    made = rows(5)
+    for place in range(2, 5):
+        made[place]["answer"] = "none"
+    write_jsonl(file, made)
+    terminal.press("a", OPEN)
+    assert "1 labelled now, 4 of 5 in all" in terminal.end(ESCAPE)
+
+
 def test_killed_with_its_window_it_has_lost_nothing(file: Path) -> None:
     terminal = Terminal("label", str(file))
     terminal.until(OPEN)
@@ -96,6 +108,28 @@ def test_killed_with_its_window_it_has_lost_nothing(file: Path) -> None:
     os.kill(terminal.child, signal.SIGKILL)
     terminal.end()
     assert terminal.status == -signal.SIGKILL and answers(file) == ["0", None, None, None, None]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_ended_by_a_signal_it_gives_the_terminal_back_as_it_was(file: Path, number: signal.Signals) -> None:
+    terminal = Terminal("label", str(file))
+    terminal.until(OPEN)
+    terminal.press("a", OPEN)
+    os.kill(terminal.child, number)
+    said = terminal.end()
+    wanted = termios.ICANON | termios.ECHO | termios.ISIG
+    assert terminal.flags & wanted == wanted
+    assert terminal.status == 128 + number and answers(file)[0] == "0"
+    assert f"ended by {number.name}; the same command goes on from there" in said
+
+
+def test_a_window_that_is_closed_ends_it(file: Path) -> None:
+    terminal = Terminal("label", str(file))
+    terminal.until(OPEN)
+    terminal.press("a", OPEN)
+    os.close(terminal.handle)
+    assert os.waitstatus_to_exitcode(os.waitpid(terminal.child, 0)[1]) != 0
+    assert answers(file)[0] == "0"
 
 
 def test_what_the_file_holds_does_not_steer_the_terminal(file: Path) -> None:

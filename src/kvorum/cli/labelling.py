@@ -3,6 +3,7 @@
 import importlib.util
 import shlex
 import sys
+import threading
 from pathlib import Path
 
 import tyro
@@ -32,7 +33,6 @@ def label(
     """
     console = err if json else out
     with LabelFile(file) as opened:
-        before = opened.answers
         if not opened.left and not web:
             console.print(f"{file}: nothing is left to label", highlight=False, markup=False)
         elif web:
@@ -44,25 +44,29 @@ def label(
         if json:
             print_json({"file": str(file), "labelled": opened.labelled, "left": len(opened.left)})
             return
-        pairs = zip(before, opened.answers, strict=True)
-        given = sum(new is not None and new != old for old, new in pairs)
-        for line in _ended(file, given, opened.labelled, len(opened.left)):
+        for line in _ended(file, opened.given, opened.labelled, len(opened.left)):
             console.print(line, highlight=False, markup=False)
 
 
 def _in_browser(opened: LabelFile, port: int, no_open: bool, console: PlainConsole) -> None:
     if importlib.util.find_spec("fastapi") is None or importlib.util.find_spec("uvicorn") is None:
         raise KvorumError("labelling in a browser needs packages that are not installed: pip install 'kvorum[serve]'")
-    import webbrowser
-
     from kvorum.labelling.web import serve_labels
 
     def told(address: str) -> None:
         console.print(f"label at {address}; Ctrl-C ends it", highlight=False, markup=False)
-        if not no_open and not webbrowser.open(address):
-            console.print("no browser could be opened; open that address in one", highlight=False, markup=False)
+        if not no_open:
+            # Not here, where the page is served: some browsers return only when they are closed.
+            threading.Thread(target=_open, args=(address, console), daemon=True).start()
 
     serve_labels(opened, port, told=told)
+
+
+def _open(address: str, console: PlainConsole) -> None:
+    import webbrowser
+
+    if not webbrowser.open(address):
+        console.print("no browser could be opened; open that address in one", highlight=False, markup=False)
 
 
 def _ended(file: Path, given: int, labelled: int, left: int) -> list[str]:

@@ -33,6 +33,8 @@ class Contents:
     places: tuple[str, ...]
     """"line 3" or "row 3" of each question."""
     spans: tuple[Span, ...]
+    named: tuple[bool, ...]
+    """Whether the row itself holds an id; without, a question's is made of its row's number."""
 
     @classmethod
     def parsed(cls, path: Path, raw: bytes) -> "Contents":
@@ -42,19 +44,21 @@ class Contents:
         """
         lines, rows = cls._lines_and_rows(path, raw)
         offsets = list(accumulate(map(len, lines), initial=0))
-        found: list[tuple[Question, str, Span]] = []
+        found: list[tuple[Question, str, Span, bool]] = []
         bad: list[str] = []
         for one in placed_questions(rows, path.stem):
             placed = one.placed
             if isinstance(one.question, KvorumError):
                 bad.append(f"{placed.place}: {one.question}")
             else:
-                found.append((one.question, placed.place, (offsets[placed.lines.start], offsets[placed.lines.stop])))
+                span = offsets[placed.lines.start], offsets[placed.lines.stop]
+                named = isinstance(placed.row, dict) and str(placed.row.get("id")) == one.question.id
+                found.append((one.question, placed.place, span, named))
         _refuse_bad(path, bad)
         if not found:
             raise KvorumError(f"{path} holds no questions: it is empty")
-        questions, places, spans = zip(*found, strict=True)
-        return cls(path=path, raw=raw, questions=questions, places=places, spans=spans)
+        questions, places, spans, named = zip(*found, strict=True)
+        return cls(path=path, raw=raw, questions=questions, places=places, spans=spans, named=named)
 
     def with_answer(self, row: int, answer: int | None) -> "Contents":
         """The same with another answer of one question, by its index in `questions`; all other bytes are the same."""
@@ -117,12 +121,15 @@ class CsvContents(Contents):
         return type(self).parsed(self.path, widened).with_answer(row, answer)
 
 
-def read_raw(path: Path) -> bytes:
-    """The bytes of a file; raises KvorumError where it cannot be read, or cannot be labelled by its kind."""
+def read_raw(path: Path, target: Path) -> bytes:
+    """The bytes of a file, which errors name by a path that leads to it.
+
+    Raises KvorumError where it cannot be read, or cannot be labelled by its kind.
+    """
     _kind(path)
     try:
         refuse_absent(path)
-        return read_bounded(path, LARGEST)
+        return read_bounded(target, LARGEST)
     except OSError as error:
         raise KvorumError(f"{path}: cannot be read: {error.strerror or error}") from error
 

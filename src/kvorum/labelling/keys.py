@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 
 import click
@@ -46,7 +46,8 @@ def read_key(getchar: Callable[[], str] = click.getchar) -> str | Key:
     Several keys at once, as of text that is pasted, are unknown: they were not chosen one by one.
     """
     try:
-        pressed = getchar()
+        # Nothing where a signal ended the wait and the terminal has gone, too.
+        pressed = getchar() or ""
     except (KeyboardInterrupt, EOFError):
         return Key.LEAVE
     if pressed in NAMED:
@@ -73,4 +74,6 @@ def unechoed() -> Iterator[None]:
     try:
         yield
     finally:
-        termios.tcsetattr(handle, termios.TCSADRAIN, before)
+        # Its window may have been closed.
+        with suppress(termios.error):
+            termios.tcsetattr(handle, termios.TCSADRAIN, before)

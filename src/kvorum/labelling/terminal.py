@@ -12,6 +12,7 @@ from rich.text import Text
 from kvorum.errors import KvorumError
 from kvorum.labelling.file import LabelFile
 from kvorum.labelling.keys import Key, read_key, unechoed
+from kvorum.labelling.leaving import left_by_signals
 from kvorum.tasks import LETTERS, Question
 from kvorum.terminal_safe import PlainConsole
 
@@ -22,10 +23,11 @@ WIDEST = 100
 def label_in_terminal(file: LabelFile, console: PlainConsole, key: Callable[[], str | Key] = read_key) -> None:
     """Ask for one label after the other, from the first question that has none, until none is left or one leaves.
 
-    Raises KvorumError where keys cannot be read one by one, and for a question of more choices than there are letters.
+    Raises KvorumError where keys cannot be read one by one, and for a question of more choices than there are letters;
+    and `Ended` when a signal has ended it.
     """
     _refuse_what_has_no_keys(file, console)
-    with unechoed():
+    with left_by_signals(), unechoed():
         _Session(file, console, key).run()
 
 

@@ -57,18 +57,23 @@ class ListeningServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
         await super().startup(sockets)
-        if self.started:
+        if self.started and not self.should_exit:
             self.told(self.address)
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM stop a server that runs meanwhile, and not the process."""
+def ended_by_signals(server: ListeningServer) -> Iterator[None]:
+    """SIGINT and SIGTERM stop a server meanwhile, also one that does not answer yet, and not the process."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # uvicorn raises a signal again once it has stopped, to end a process by it; this one ends in its own time.
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    # uvicorn has its own while it runs. It raises a signal again once it has stopped, to end a process by it; this one
+    # ends in its own time.
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ def serve(served: Served, options: ServeOptions | None = None, *, told: Callable
     loopback without tokens.
     """
     server = Server(served, options or ServeOptions(), told)
-    with ended_by_signals():
+    with ended_by_signals(server):
         server.serve_until_stopped()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from kvorum.serve.sealed import BASE, SHOWN, SealedPage, sealed
 
 HERE = Path(__file__).parent
-SCRIPTS = ("server.js", "labels.js", "list.js", "label.js")
+SCRIPTS = ("kept.js", "server.js", "labels.js", "list.js", "label.js")
 """One script on the page, in this order, after what all pages share."""
 DRAWN = ("paper", "panel", "ink", "muted")
 """The palette's colours that the page uses."""

@@ -1,9 +1,11 @@
 // The question at hand: what is shown of it, and what keys and buttons do.
 (() => {
-  const { byId, make, quoted, letter, commas } = shown;
+  const { byId, make, quoted, letter, commas, many } = shown;
   let place = null;
-  // A label is being written: until that is certain, keys wait.
+  // A label is being written: until that is certain, keys do nothing.
   let busy = false;
+  // Whether letters choose: who speaks to a browser, or strays on the keys, can turn them off.
+  let letters = kept.letters;
 
   const say = (id, words) => { byId(id).textContent = words; };
   const numbers = (places) => `${places.slice(0, 8).map((one) => commas(one + 1)).join(", ")}${places.length > 8 ? ", …" : ""}`;
@@ -43,6 +45,11 @@
     byId("card").hidden = false;
   }
 
+  function showLetters() {
+    byId("letters").checked = letters;
+    document.body.classList.toggle("no-letters", !letters);
+  }
+
   function go(to) {
     place = to;
     history.replaceState(null, "", `#${place + 1}`);
@@ -54,30 +61,38 @@
   async function alone(work) {
     if (busy || place === null) return;
     busy = true;
+    byId("card").setAttribute("aria-busy", "true");
     try {
       await work();
     } finally {
       busy = false;
+      byId("card").removeAttribute("aria-busy");
     }
   }
 
   const choose = (answer) => alone(async () => {
+    say("status", "");
     if (await labels.set(place, answer)) {
       say("status", answer === null ? `Cleared: question ${commas(place + 1)}` : `Saved: question ${commas(place + 1)}, ${labels.questions[place].choices[answer]}`);
       const next = answer === null ? null : labels.nextOpen(place);
       go(next ?? place);
-    } else {
-      say("status", "");
-      show();
-    }
+    } else stay();
   });
 
   const undo = () => alone(async () => {
-    const undone = await labels.undo();
-    if (undone === null) return;
-    say("status", `Undone: question ${commas(undone + 1)}`);
-    go(undone);
+    say("status", "");
+    const last = await labels.undo();
+    if (last === null) return;
+    if (last.undone) say("status", `Undone: question ${commas(last.place + 1)}`);
+    if (last.place === null) stay();
+    else go(last.place);
   });
+
+  // At the question that was there before, wherever it is now.
+  function stay() {
+    if (place === null) go(labels.nextOpen(-1) ?? 0);
+    else show();
+  }
 
   function on() {
     if (busy || place === null) return;
@@ -107,27 +122,28 @@
       if (labels.answer(place) !== null) choose(null);
     } else if (event.key === " ") {
       // On a button it is the button's own key.
-      if (event.target.closest("button, a")) return;
+      if (event.target.closest("button, a, input")) return;
       on();
     } else if (letterOf >= "a" && letterOf <= "z") {
       const index = letterOf.charCodeAt(0) - 97;
       // A key that is held down does not go on to label what comes next.
-      if (event.repeat || index >= labels.questions[place].choices.length) return;
+      if (!letters || event.repeat || index >= labels.questions[place].choices.length) return;
       choose(index);
     } else return;
     event.preventDefault();
   }
 
+  function fail(error) {
+    byId("failed").hidden = false;
+    say("failed-words", error.words ?? String(error));
+  }
+
   async function load() {
     try {
-      const file = await labels.load();
+      await labels.load();
       byId("failed").hidden = true;
-      say("file", file.split(/[\\/]/).at(-1));
-      byId("file").title = file;
-      document.title = `${file.split(/[\\/]/).at(-1)} · kvorum label`;
     } catch (error) {
-      byId("failed").hidden = false;
-      say("failed-words", error.words ?? String(error));
+      fail(error);
       return false;
     }
     return true;
@@ -138,9 +154,22 @@
     return Number.isInteger(number) && number >= 1 && number <= labels.questions.length ? number - 1 : null;
   }
 
+  // The file, for the first time or as it was opened again.
+  labels.onLoad(({ file, moved, other, left }) => {
+    const name = file.split(/[\\/]/).at(-1);
+    say("file", name);
+    byId("file").title = file;
+    document.title = `${name} · kvorum label`;
+    list.draw();
+    const again = place !== null;
+    place = moved(place);
+    if (other) say("status", `Another file is open here now: ${name}${left ? `. ${many(left, "choice")} not saved in the other: kept until it is open here again` : ""}`);
+    else if (left) say("status", `${many(left, "choice")} not saved, and their questions are not in the file as they were: dropped`);
+    else if (again) say("status", "The file was opened again; this is what it holds now");
+  });
+
   async function start() {
     if (!(await load())) return;
-    list.draw();
     go(asked() ?? labels.nextOpen(-1) ?? 0);
   }
 
@@ -149,9 +178,11 @@
   byId("undo").addEventListener("click", undo);
   byId("clear").addEventListener("click", () => choose(null));
   byId("retry").addEventListener("click", () => alone(async () => {
-    await labels.retry();
-    if (!labels.unsaved.length) say("status", "Saved");
-    show();
+    say("status", "");
+    const late = await labels.retry();
+    if (late.length) say("status", `Dropped, but for the choice of question ${numbers(late)}, which was saved before that`);
+    else if (!labels.unsaved.length && !byId("status").textContent.trim()) say("status", "Saved");
+    stay();
   }));
   byId("drop").addEventListener("click", () => {
     labels.drop();
@@ -163,6 +194,10 @@
     event.preventDefault();
     byId("question").focus();
   });
+  byId("letters").addEventListener("change", () => {
+    kept.letters = letters = byId("letters").checked;
+    showLetters();
+  });
   list.onChoice((to) => {
     if (busy) return;
     say("status", "");
@@ -172,9 +207,28 @@
   addEventListener("hashchange", () => { if (!busy && asked() !== null && asked() !== place) go(asked()); });
   addEventListener("beforeunload", (event) => { if (labels.unsaved.length) event.preventDefault(); });
 
-  // Another tab, or another program, may have labelled meanwhile.
-  const refresh = () => alone(async () => { if (await load()) show(); });
+  // Another tab, or another program, may have labelled meanwhile. Keys are taken all the while.
+  async function refresh() {
+    let changed;
+    try {
+      changed = await labels.refresh();
+      byId("failed").hidden = true;
+    } catch (error) {
+      fail(error);
+      return;
+    }
+    if (changed === "opened") {
+      await alone(async () => {
+        if (await load()) stay();
+      });
+    } else if (changed) {
+      const at = [...byId("choices").querySelectorAll("button")].indexOf(document.activeElement);
+      show();
+      byId("choices").querySelectorAll("button")[at]?.focus();
+    }
+  }
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
 
+  showLetters();
   start();
 })();

@@ -1,14 +1,15 @@
 // What the server is asked, and what can come of it.
 const server = (() => {
-  // A request that came to nothing: `status` 0 where there was no reply at all.
+  // A request that came to nothing: `status` 0 where there was no reply at all; `field` is the part that was wrong.
   class Refused extends Error {
-    constructor(status, message) {
+    constructor(status, message, field = null) {
       super(message);
       this.status = status;
+      this.field = field;
     }
 
     get words() {
-      return this.status === 0 ? "The server cannot be reached. kvorum label starts it again." : shown.sentence(this.message);
+      return this.status === 0 ? `The server cannot be reached. Start kvorum label on this file again with --web --port ${location.port || 80}; then this page goes on.` : shown.sentence(this.message);
     }
   }
 
@@ -27,11 +28,12 @@ const server = (() => {
       throw new Refused(reply.status, `The reply, of status ${reply.status}, is none of kvorum's`);
     }
     if (reply.ok) return content;
-    throw new Refused(reply.status, String(content?.error?.message ?? `The server replied ${reply.status}`));
+    throw new Refused(reply.status, String(content?.error?.message ?? `The server replied ${reply.status}`), content?.error?.field ?? null);
   }
 
   return {
     questions: () => call("api/questions", "GET"),
-    label: (place, answer) => call(`api/questions/${place}`, "PUT", { answer }),
+    answers: () => call("api/answers", "GET"),
+    label: (place, given) => call(`api/questions/${place}`, "PUT", given),
   };
 })();
