@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import kvorum
+from kvorum.active.acquire import score_pool
 from kvorum.engine import BaseModel, load_base
 from kvorum.tasks import Question
 
@@ -91,3 +92,18 @@ def test_fitting_learns_and_members_come_to_differ(base: BaseModel, tmp_path: Pa
     assert after.facts["trained_on_questions"] == 32
     other = kvorum.Run.open(tmp_path / "run").predictions(2, "facts_elements")
     assert other.mutual_information.mean() > 1e-4 and not other.facts["trained_on"]
+
+
+def test_the_hidden_states_that_questions_are_chosen_by_are_the_model_s_own(base: BaseModel) -> None:
+    asked = kvorum.load_task("facts_elements").test[:4]
+    posterior = kvorum.fit(base, "facts_capitals", members=2, epochs=0, train_limit=2)
+    _, pool = score_pool(posterior, asked, hidden=True)
+    assert pool.hidden is not None and pool.labelled_hidden is not None and len(pool.labelled_hidden) == 2
+    for row, question in enumerate(asked):
+        tokens = base.tokenizer(f"Question: {question.question}\nAnswer:", return_tensors="pt").input_ids
+        with torch.no_grad():
+            states = base.model(tokens, output_hidden_states=True).hidden_states[-1][0, -1]
+        np.testing.assert_allclose(pool.hidden[row], states.numpy(), atol=2e-3, rtol=1e-4)
+    distance = np.linalg.norm(pool.hidden[:, None] - pool.labelled_hidden[None], axis=-1).min(1)
+    chosen = kvorum.acquire(posterior, asked, count=1, by="k_centre")
+    assert chosen.questions[0].id == asked[int(distance.argmax())].id
