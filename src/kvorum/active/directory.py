@@ -17,7 +17,7 @@ from kvorum.run.lock import HOLDER, LOCK
 from kvorum.safe_yaml import as_yaml
 from kvorum.tasks.digest import digest
 
-FIXED = ("pool", "initial", "batch", "members", "start", "candidates")
+FIXED = ("pool", "initial", "batch", "start", "candidates")
 """Keys that change the rounds that are done already; test, besides, must hold what it held."""
 IDENTITY = {"pool_digest": "pool", "test_digest": "test questions", "base_revision": "base model's revision"}
 
