@@ -98,13 +98,15 @@ def test_what_cannot_be_asked_is_named(posterior: kvorum.Posterior) -> None:
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
 def test_the_file_is_ready_to_be_labelled_and_then_fitted_on(
-    posterior: kvorum.Posterior, tiny_model: str, tmp_path: Path, suffix: str
+    posterior: kvorum.Posterior, tiny_model: str, tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = [*pool(5), Question(id="odd", question='A "quoted",\nline?', choices=("a,b", "ü", "3", "4"))]
     found = kvorum.acquire(posterior, asked, count=6)
     file = tmp_path / f"chosen.{suffix}"
     found.save(file)
-    read = kvorum.load_task(file).test
+    with caplog.at_level("INFO"):
+        read = kvorum.load_task(file).test
+    assert "not used" not in caplog.text
     assert [(q.id, q.question, q.choices, q.answer, q.subject) for q in read] == [
         (q.id, q.question, q.choices, None, q.subject) for q in found.questions
     ]

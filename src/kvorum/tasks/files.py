@@ -13,7 +13,7 @@ from typing import Any
 from kvorum.errors import KvorumError, nearest
 from kvorum.tasks.parquet import read_parquet
 from kvorum.tasks.question import Question, Task
-from kvorum.tasks.rows import check_columns, choices_from_json, is_field, read_row
+from kvorum.tasks.rows import ACQUIRED, check_columns, choices_from_json, is_field, read_row
 
 logger = logging.getLogger(__name__)
 
@@ -232,7 +232,7 @@ def _check_table(path: Path, columns: list[str]) -> None:
 
 
 def _tell_ignored(path: Path, columns: list[str]) -> None:
-    ignored = [column for column in columns if not is_field(column)]
+    ignored = [column for column in columns if not is_field(column) and column not in ACQUIRED]
     if ignored:
         logger.info("%s: these columns are not used: %s", path, ", ".join(ignored))
 

@@ -13,6 +13,9 @@ from kvorum.tasks.question import Question, refuse_equal_choices
 
 FIELDS = ("question", "choices", "answer", "id", "subject")
 
+ACQUIRED = ("score", "entropy", "mutual_information")
+"""Columns that kvorum acquire writes beside, for whoever labels: not read, which goes without saying."""
+
 CHOICE_COLUMN = re.compile(r"choice_(0|[1-9][0-9]*)")
 
 LETTER = re.compile(r"[a-zA-Z]|\([a-zA-Z]\)|[a-zA-Z]\)")
