@@ -25,7 +25,7 @@ FIGURES = {
     "learning-4": (
         "Doubt about the pool and about the test",
         "Mean mutual information and entropy after each round's fit, a line a function, a band from the least to the "
-        "greatest seed. The pool holds what is not labelled yet (where `candidates` is set, those drawn of it): a "
+        "greatest seed. The pool holds what is not labelled yet (where candidates is set, those drawn of it): a "
         "function that takes the most doubtful questions out lowers its mean even if the members learn nothing. The "
         "test questions stay the same, so that there only learning can lower it.",
     ),
