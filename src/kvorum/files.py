@@ -13,6 +13,11 @@ TEMPORARY = (".*.tmp", ".tmp*")
 """The names, as globs, of what a killed process leaves behind: of ours, and of safetensors, until files are whole."""
 
 
+def half_written(name: str) -> bool:
+    """Whether a file of this name is one that `atomic` was writing."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """A path to write to in place of `path`: flushed to the disk and renamed over it when the block ends well.

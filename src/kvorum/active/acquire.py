@@ -80,7 +80,7 @@ def acquire(
         log.warning("the pool holds %d questions, fewer than %d: all are taken", len(left.questions), count)
     questions = tuple(dataclasses.replace(q, answer=None) for q in left.questions)
     predictions, scored = score_pool(posterior, questions, hidden=by in NEED_HIDDEN, progress=progress)
-    batch = ACQUISITIONS[by](scored, min(count, len(questions)), seed=seed)
+    batch = ACQUISITIONS[by](scored, count, seed=seed)
     return Acquired(
         by=by,
         questions=tuple(questions[i] for i in batch.chosen),

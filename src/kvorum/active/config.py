@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from kvorum.acquisition.names import ACQUISITION_NAMES, AcquisitionName
 from kvorum.config import FitConfig, describe_errors, fit_config, read_yaml
 from kvorum.errors import KvorumError, nearest
+from kvorum.tasks.files import SUFFIXES
 
 NOT_OF_A_FIT = {
     "task": "pool",
@@ -23,7 +24,6 @@ NOT_OF_A_FIT = {
     "track": "nowhere",
 }
 """Settings of a fit that an experiment has its own place for."""
-FILES_OF_QUESTIONS = (".jsonl", ".csv", ".parquet")
 POOL = "pool"
 """What the pool is called as a task."""
 
@@ -31,7 +31,7 @@ POOL = "pool"
 def name_of(task: str) -> str:
     """What records and files call a task: a file of questions goes by its name without the ending."""
     path = Path(task)
-    return path.stem if path.suffix.lower() in FILES_OF_QUESTIONS else task
+    return path.stem if path.suffix.lower() in SUFFIXES else task
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))

@@ -11,7 +11,7 @@ from kvorum.active.config import LearnConfig, name_of
 from kvorum.active.plan import Plan
 from kvorum.active.records import CONFIG, ROUNDS, Learned
 from kvorum.errors import KvorumError
-from kvorum.files import TEMPORARY, atomic, make_folder, remove
+from kvorum.files import TEMPORARY, atomic, half_written, make_folder, remove
 from kvorum.run import differing_settings
 from kvorum.run.lock import HOLDER, LOCK
 from kvorum.safe_yaml import as_yaml
@@ -49,7 +49,6 @@ def begin(plan: Plan) -> Learned:
 
 def facts_of(plan: Plan) -> dict[str, Any]:
     """What was found besides what was asked."""
-    parts = {part: plan.pool.parts.count(part) for part in dict.fromkeys(plan.pool.parts)}
     base = plan.job.base
     return {
         **{name: version(name) for name in ("kvorum", "torch", "transformers")},
@@ -61,7 +60,7 @@ def facts_of(plan: Plan) -> dict[str, Any]:
         "base_parameters": base.parameters,
         "parameters_per_member": plan.job.parameters_per_member,
         "prompt_template": plan.job.prompt.template,
-        "pool_questions": parts,
+        "pool_questions": plan.pool.sizes,
         "pool_digest": digest(plan.pool.questions, ids=True),
         "test_questions": {task.name: len(task.test) for task in plan.tests},
         "test_digest": digest([question for task in plan.tests for question in task.test], ids=True),
@@ -88,4 +87,4 @@ def _differing(there: Learned, asked: LearnConfig, facts: Mapping[str, Any]) -> 
 
 def _ours(name: str) -> bool:
     """Whether a directory in which nothing has begun may hold this: locks, and what a stop left half written."""
-    return name in (LOCK, HOLDER, ROUNDS) or (name.startswith(".") and name.endswith(".tmp"))
+    return name in (LOCK, HOLDER, ROUNDS) or half_written(name)

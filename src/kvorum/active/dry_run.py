@@ -19,7 +19,7 @@ def described(config: LearnConfig) -> dict[str, Any]:
     rounds = rounds_in(config, len(pool))
     return {
         "out": config.out,
-        "pool": {part: pool.parts.count(part) for part in dict.fromkeys(pool.parts)},
+        "pool": pool.sizes,
         "test": {task.name: len(task.test) for task in tests},
         "labels": [min(len(pool), config.initial + number * config.batch) for number in range(rounds + 1)],
         "members": config.members * len(config.seeds),

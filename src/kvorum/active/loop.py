@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from jaxtyping import Float64
 from numpy import ndarray
@@ -118,7 +118,9 @@ class Loop:
         """What a seed labels before a round's fit."""
         if number == 0:
             first = first_labels(self.config, seed, len(self.plan.pool))
-            return [self._described(place, first[:i]) for i, place in enumerate(first)]
+            return [
+                self._described(place, repeats) for place, repeats in zip(first, self._repeats([], first), strict=True)
+            ]
         learned = self.learned
         predictions = learned.pool(acquisition, number - 1, seed)
         name: AcquisitionName = next(one for one in ACQUISITION_NAMES if one == acquisition)
@@ -133,17 +135,25 @@ class Loop:
         batch = ACQUISITIONS[name](pool, self.config.batch, seed=lot)
         chosen = [self.plan.pool.places[predictions.ids[row]] for row in batch.chosen]
         return [
-            self._described(place, [*before, *chosen[:i]], (predictions, batch.scores, int(row)))
-            for i, (place, row) in enumerate(zip(chosen, batch.chosen, strict=True))
+            self._described(place, repeats, (predictions, batch.scores, int(row)))
+            for place, repeats, row in zip(chosen, self._repeats(before, chosen), batch.chosen, strict=True)
         ]
+
+    def _repeats(self, before: Iterable[int], chosen: Iterable[int]) -> Iterator[bool]:
+        """Of each chosen question, whether it is the same as one before it."""
+        same = self.plan.pool.same
+        known = {same[place] for place in before}
+        for place in chosen:
+            yield same[place] in known
+            known.add(same[place])
 
     def _described(
         self,
         place: int,
-        before: Iterable[int],
+        repeats: bool,
         chosen: tuple[Predictions, Float64[ndarray, "example"], int] | None = None,
     ) -> Added:
-        """A question that is labelled after others; `chosen`: what was made of the pool, and its row there."""
+        """A question that is labelled; `chosen`: what was made of the pool, and its row there."""
         pool = self.plan.pool
         question = pool.questions[place]
         score = entropy = information = None
@@ -161,7 +171,7 @@ class Loop:
             score=score,
             entropy=entropy,
             mutual_information=information,
-            repeats=any(pool.same[other] == pool.same[place] for other in before),
+            repeats=repeats,
         )
 
     def _fit_and_score(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -30,6 +31,11 @@ class PoolQuestions:
 
     def __len__(self) -> int:
         return len(self.questions)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many questions there are of each part."""
+        return dict(Counter(self.parts))
 
     @cached_property
     def places(self) -> dict[str, int]:

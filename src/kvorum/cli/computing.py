@@ -9,7 +9,7 @@ import tyro
 from rich.markup import escape
 
 from kvorum.cli.reading import report, show
-from kvorum.cli.terminal_io import OPTIONS, err, load_posterior, open_run, out, print_json, quiet
+from kvorum.cli.terminal_io import OPTIONS, err, load_posterior, open_run, out, print_json, quiet, refuse_untrusted
 from kvorum.config import FIELDS, SETTINGS, FitConfig, fit_config, read_yaml
 from kvorum.errors import KvorumError
 from kvorum.run import Run, locked, relist, run_and_epoch
@@ -74,10 +74,7 @@ def fit_with(arguments: list[str]) -> None:
     )
     config = fit_config({name: getattr(asked, name) for name in SETTINGS}, where="kvorum fit")
     if trusting and not config.trust_remote_code:
-        raise KvorumError(
-            f"{file} asks to run Python code that comes with {config.model}; where you have read and trust that code, "
-            "say so yourself: --trust-remote-code"
-        )
+        refuse_untrusted(str(file), config.model)
     job = _plan(config)
     if asked.dry_run:
         from kvorum.posterior.dry_run import describe
@@ -188,10 +185,7 @@ def study(
 
     planned = Study.read(file, out=out_)
     if any(fit.trust_remote_code for fit in planned.fits.values()) and not trust_remote_code:
-        raise KvorumError(
-            f"{file} asks to run Python code that comes with a base model; where you have read and trust that code, "
-            "say so yourself: --trust-remote-code"
-        )
+        refuse_untrusted(file, "a base model")
     if dry_run:
         if json:
             print_json({name: {"done": planned.done(name) is not None} for name in planned.fits})

@@ -9,7 +9,7 @@ from kvorum.acquisition import AcquisitionName
 from kvorum.active.records import Learned
 from kvorum.active.to_label import check_place
 from kvorum.cli.reading import show
-from kvorum.cli.terminal_io import err, load_posterior, open_run, out, print_json, quiet, scoring_bar
+from kvorum.cli.terminal_io import err, load_posterior, open_run, out, print_json, quiet, refuse_untrusted, scoring_bar
 from kvorum.errors import KvorumError
 from kvorum.terminal_acquired import acquired_dict, acquired_table
 
@@ -107,10 +107,7 @@ def learn(
 
     config = read_learn_config(file, out=out_)
     if config.fit.trust_remote_code and not trust_remote_code:
-        raise KvorumError(
-            f"{file} asks to run Python code that comes with the base model; where you have read and trust that code, "
-            "say so yourself: --trust-remote-code"
-        )
+        refuse_untrusted(file, "the base model")
     if dry_run:
         from kvorum.active.dry_run import describe, described
 

@@ -56,6 +56,14 @@ def open_run(path: Path) -> Run:
     return run
 
 
+def refuse_untrusted(file: Path | str, whose: str) -> None:
+    """Raise `KvorumError` for a file that asks to run a model's code, which only the command line can allow."""
+    raise KvorumError(
+        f"{file} asks to run Python code that comes with {whose}; where you have read and trust that code, say so "
+        "yourself: --trust-remote-code"
+    )
+
+
 def load_posterior(
     run: Run,
     epoch: int | str,

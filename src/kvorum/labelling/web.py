@@ -169,9 +169,7 @@ def label_app(file: LabelFile) -> FastAPI:
     @app.head("/", include_in_schema=False)
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def root() -> HTMLResponse:
-        shown = page()
-        headers = {"content-security-policy": shown.content_security, "cache-control": "no-cache"}
-        return HTMLResponse(shown.html, headers=headers)
+        return page().reply()
 
     tell_errors(app)
 

@@ -9,7 +9,7 @@ from typing import Any
 from kvorum.config import FitConfig
 from kvorum.errors import KvorumError
 from kvorum.facts import RunFacts, check_facts
-from kvorum.files import TEMPORARY, remove
+from kvorum.files import TEMPORARY, half_written, remove
 from kvorum.run import manifest as listed
 from kvorum.run.directory import CONFIG, Run, describe, lost
 from kvorum.run.drift import differing_facts, differing_settings, differing_versions, identity
@@ -124,4 +124,4 @@ def _sweep(run: Run) -> None:
 
 
 def _foreign(name: str) -> bool:
-    return name not in {LOCK, HOLDER, listed.NAME} and not (name.startswith(".") and name.endswith(".tmp"))
+    return name not in {LOCK, HOLDER, listed.NAME} and not half_written(name)

@@ -134,9 +134,7 @@ def build_app(served: Served, options: ServeOptions, tokens: tuple[str, ...] = (
     @app.head("/", include_in_schema=False)
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def root() -> HTMLResponse:
-        shown = page()
-        headers = {"content-security-policy": shown.content_security, "cache-control": "no-cache"}
-        return HTMLResponse(shown.html, headers=headers)
+        return page().reply()
 
     tell_errors(app)
     _tell_errors(app)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastapi.responses import HTMLResponse
+
 from kvorum.report.figures.palette import DARK, LIGHT, css_variables
 from kvorum.report.template import template, text
 
@@ -21,6 +23,11 @@ class SealedPage:
 
     html: str
     content_security: str
+
+    def reply(self) -> HTMLResponse:
+        """The page as it is sent."""
+        headers = {"content-security-policy": self.content_security, "cache-control": "no-cache"}
+        return HTMLResponse(self.html, headers=headers)
 
 
 def sealed(

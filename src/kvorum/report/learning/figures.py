@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -45,12 +46,7 @@ def draw_learning_curves(learning: Learning) -> Sheet:
             left = left_of(column, 2)
             sheet.text(left, top + HEADING - 0.13, name, "muted")
             axes = sheet.axes(left, top + HEADING, panel_width(2), high)
-            drawn = []
-            for place, function in enumerate(learning.functions):
-                points = function.curves[row].points
-                estimates = [getattr(point, key) for point in points]
-                draw_series(axes, [point.labels for point in points], estimates, place)
-                drawn += [numbers(estimates, "least"), numbers(estimates, "greatest")]
+            drawn = _draw_functions(axes, [function.curves[row].points for function in learning.functions], key)
             limit(axes, drawn, span, lowest=lowest, highest=highest)
             labels_axis(axes, _labels(learning))
             sheet.text(left + panel_width(2) / 2, top + HEADING + high + 0.34, "labels", "muted", ha="center")
@@ -105,12 +101,7 @@ def draw_doubt(learning: Learning) -> Sheet:
             left = left_of(column, 2)
             sheet.text(left, top + HEADING - 0.13, name, "muted")
             axes = sheet.axes(left, top + HEADING, panel_width(2), high)
-            drawn = []
-            for place, function in enumerate(learning.functions):
-                points = function.doubt[row].points
-                estimates = [getattr(point, key) for point in points]
-                draw_series(axes, [point.labels for point in points], estimates, place)
-                drawn += [numbers(estimates, "least"), numbers(estimates, "greatest")]
+            drawn = _draw_functions(axes, [function.doubt[row].points for function in learning.functions], key)
             limit(axes, drawn, span, lowest=0.0)
             labels_axis(axes, _labels(learning))
             if row == len(rows) - 1:
@@ -142,3 +133,13 @@ def _draw_difference(axes: Axes, points: Sequence[Point], key: str, colour: str,
     axes.plot(labels, value, color=colour, linewidth=1.8, marker=marker, markersize=4, gid="difference")
     reach = np.nanmax(np.abs(seeds)) if np.isfinite(seeds).any() else 0.0
     return [seeds.ravel(), np.clip(low, -2 * reach, 2 * reach), np.clip(high, -2 * reach, 2 * reach)]
+
+
+def _draw_functions(axes: Axes, curves: Sequence[Sequence[Any]], key: str) -> list[np.ndarray]:
+    """A line a function, of one of its points' numbers against labels; returns the ends of the bands."""
+    drawn = []
+    for place, points in enumerate(curves):
+        estimates = [getattr(point, key) for point in points]
+        draw_series(axes, [point.labels for point in points], estimates, place)
+        drawn += [numbers(estimates, "least"), numbers(estimates, "greatest")]
+    return drawn
