@@ -19,7 +19,7 @@ from kvorum.posterior.priors import PRIORS
 from kvorum.posterior.progress import Progress
 from kvorum.posterior.saving import difference, load_point, save_point
 from kvorum.posterior.schedule import learning_rate
-from kvorum.posterior.scoring import compile_pays
+from kvorum.posterior.scoring import NobodyAnswers, compile_pays
 from kvorum.posterior.step import take_step
 from kvorum.posterior.stop import Stopped, StopRequest
 from kvorum.predictions import Predictions
@@ -105,6 +105,9 @@ class Fitting:
     def _fit_epoch(self, epoch: int) -> None:
         for parameter in self.stack.parameters():
             parameter.requires_grad_(True)
+        if not self.stack.active:
+            self._pass_over(epoch)
+            return
         look_every = LOOK_EVERY.get(self.job.base.device.type, 10)
         last = self.job.steps_per_epoch - 1
         orders = [self._order(member, epoch) for member in self.stack.members]
@@ -126,11 +129,25 @@ class Fitting:
                 if len(unseen) == look_every or step == last or to_save:
                     self._look(unseen)
                     unseen = []
+                    if not self.stack.active:
+                        self._pass_over(epoch, step + 1)
+                        return
                 if to_save and self.run is not None:
                     self.point = Point(epoch - 1, step + 1)
                     save_point(self.run, self.job, self.point, self.stack, self.optimizer)
                     self.saved_at = time.monotonic()
                     self._leave_if_asked()
+
+    def _pass_over(self, epoch: int, first: int = 0) -> None:
+        """The rest of an epoch that no member is left to take: its lines in the log say nothing."""
+        nothing = [None] * len(self.stack.members)
+        silent = dict.fromkeys(("loss", "nll", "penalty", "gradient_norm"), nothing)
+        lines = [
+            {"epoch": epoch, "step": step, "lr": self._learning_rate(epoch, step), "tokens": 0, **silent}
+            for step in range(first, self.job.steps_per_epoch)
+        ]
+        if lines and self.run is not None:
+            self._append_log(self.run, lines)
 
     def _due(self) -> bool:
         """Whether to save within the epoch: since it is time to, or since a stop was asked for."""
@@ -145,14 +162,7 @@ class Fitting:
 
     def _step(self, attachment: Attachment, batches: list[list[Item]], epoch: int, step: int) -> dict[str, Any]:
         """One optimizer step of every active member; what it was like, its tensors still where they were computed."""
-        config, steps = self.config, self.job.steps_per_epoch
-        lr = learning_rate(
-            (epoch - 1) * steps + step,
-            config.epochs * steps,
-            lr=config.lr,
-            schedule=config.schedule,
-            warmup=config.warmup,
-        )
+        config, lr = self.config, self._learning_rate(epoch, step)
 
         def attempt(budget: int) -> dict[str, Tensor]:
             self.optimizer.zero_grad()
@@ -170,6 +180,16 @@ class Fitting:
 
         taken, self.token_budget = within_memory(attempt, self.token_budget, longest=self.longest)
         return {"lr": lr, "tokens": sum(item.tokens() for batch in batches for item in batch), **taken}
+
+    def _learning_rate(self, epoch: int, step: int) -> float:
+        config, steps = self.config, self.job.steps_per_epoch
+        return learning_rate(
+            (epoch - 1) * steps + step,
+            config.epochs * steps,
+            lr=config.lr,
+            schedule=config.schedule,
+            warmup=config.warmup,
+        )
 
     def _order(self, member: int, epoch: int) -> np.ndarray:
         """The training questions of a member in an epoch, by their places."""
@@ -213,7 +233,7 @@ class Fitting:
             self.stack = dataclasses.replace(self.stack, diverged={**self.stack.diverged, **lost})
             for member, where in lost.items():
                 log.warning("member %d diverged by %s: frozen, and left out from here on", member, where)
-        if not self.stack.active:
+        if not self.stack.active and self.job.whole:
             raise KvorumError(
                 f"every member diverged by epoch {last['epoch']}, step {last['step']} (loss or gradient not finite); "
                 f"lower --lr (it is {self.config.lr}), or clip gradients with --clip"
@@ -278,7 +298,13 @@ class Fitting:
                     self._leave_if_asked()
 
             self._leave_if_asked()
-            predictions = posterior.predict(task, encoded=encoded, progress=scored)
+            try:
+                predictions = posterior.predict(task, encoded=encoded, progress=scored)
+            except NobodyAnswers as error:
+                if self.job.whole:
+                    raise
+                log.warning("%s at epoch %d: %s", task.name, epoch, error)
+                continue
             run.save_predictions(epoch, task.name, predictions)
             self.progress.numbers(epoch, task.name, run.numbers(epoch, task.name))
             if task is self.job.evaluation[0] and 0 < epoch == self.config.epochs:

@@ -45,11 +45,25 @@ class Job:
     targets: list[Target]
     warm: WarmStart | None = None
     """The posterior that the members go on from; None: they start at the prior."""
+    start_digest: str | None = None
+    """Of that posterior, with all its members."""
     members: tuple[int, ...]
     """The members' numbers."""
+    whole: bool = True
+    """Whether these are all members of the fit; else others are fitted elsewhere, and it goes on where all of these
+    diverge."""
     shares: Mapping[int, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     """By a member's number, the places of the training questions that it is fitted on, as many for each; of a member
     that is not there, all questions."""
+
+    def part(self, members: Sequence[int]) -> "Job":
+        """The same fit of some of its members alone."""
+        warm = self.warm
+        if warm is not None:
+            places = [warm.stack.members.index(member) for member in members]
+            warm = dataclasses.replace(warm, stack=warm.stack.select(places))
+        whole = tuple(members) == self.members
+        return dataclasses.replace(self, members=tuple(members), warm=warm, whole=whole)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -123,7 +137,7 @@ class Job:
             "skipped_rows": list(self.task.skipped),
             "steps_per_epoch": self.steps_per_epoch,
             "tokens_per_epoch": self.tokens_per_epoch,
-            "start_digest": self.warm.digest if self.warm else None,
+            "start_digest": self.start_digest,
             "warm_start_epoch": self.warm.epoch if self.warm else None,
             "evaluation_tasks": [task.name for task in self.evaluation],
             "evaluation_questions": {task.name: len(task.test) for task in self.evaluation},
@@ -147,31 +161,56 @@ class Job:
         }
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Questions:
+    """The questions that a configuration names, cut to its limits."""
+
+    task: Task
+    train: tuple[Question, ...]
+    evaluation: tuple[Task, ...]
+
+    @property
+    def digest(self) -> str:
+        """Of the training questions."""
+        return digest(self.train)
+
+    @property
+    def evaluation_digests(self) -> dict[str, str]:
+        """Of the questions of each task to score, by its name."""
+        return digests_of_tests(self.evaluation)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a configuration names beside the base model."""
+
+    prompt: Prompt
+    questions: Questions
+    warm: WarmStart | None
+
+    def members(self, config: FitConfig) -> tuple[int, ...]:
+        """The numbers of all members."""
+        return self.warm.stack.members if self.warm else tuple(range(config.members))
+
+
 def plan(
     config: FitConfig,
     *,
     base: BaseModel | None = None,
     given: Sequence[Task] = (),
     kept: bool = True,
+    inputs: Inputs | None = None,
 ) -> Job:
     """Load and check everything that a configuration names; what is handed over is not loaded again.
 
     The cheap things come first, so that a mistake in them does not wait for the model. `kept`: whether the fit goes
-    into its run directory, where it may have begun already.
+    into its run directory, where it may have begun already. `inputs`: all that it names beside the base model, where
+    that is read already, on another machine even.
 
     Raises `KvorumError` for whatever cannot be fitted.
     """
-    refuse_missing(config.track)
-    prompt = Prompt(
-        answer_format=config.answer_format,
-        template=load_template(config.prompt) if config.prompt else default_template(config.answer_format),
-        chat=config.chat,
-    )
-
-    if config.members > 1 and not config.diversity and not config.dropout:
-        log.warning("diversity is empty and dropout 0: all %d members will be one and the same", config.members)
-    questions = read_questions(config, given)
-    warm = read_warm_start(config, out_of(config, questions.task) if kept else None)
+    inputs = inputs or read_inputs(config, given, kept=kept)
+    prompt, questions, warm = inputs.prompt, inputs.questions, inputs.warm
     base = base or load_base(
         config.model,
         revision=config.revision,
@@ -198,32 +237,32 @@ def plan(
         evaluation_encoded=tuple(tokens(one.test) for one in questions.evaluation),
         targets=targets,
         warm=warm,
-        members=warm.stack.members if warm else tuple(range(config.members)),
+        members=inputs.members(config),
+        start_digest=warm.digest if warm else None,
     )
+
+
+def read_inputs(config: FitConfig, given: Sequence[Task] = (), *, kept: bool = True) -> Inputs:
+    """Read and check what a configuration names beside the base model.
+
+    Raises `KvorumError` for what cannot be read, and a tracker that is not installed.
+    """
+    refuse_missing(config.track)
+    prompt = Prompt(
+        answer_format=config.answer_format,
+        template=load_template(config.prompt) if config.prompt else default_template(config.answer_format),
+        chat=config.chat,
+    )
+    if config.members > 1 and not config.diversity and not config.dropout:
+        log.warning("diversity is empty and dropout 0: all %d members will be one and the same", config.members)
+    questions = read_questions(config, given)
+    warm = read_warm_start(config, out_of(config, questions.task) if kept else None)
+    return Inputs(prompt=prompt, questions=questions, warm=warm)
 
 
 def out_of(config: FitConfig, task: Task) -> Path:
     """The run directory of a fit."""
     return Path(config.out or Path("runs") / task.name)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Questions:
-    """The questions that a configuration names, cut to its limits."""
-
-    task: Task
-    train: tuple[Question, ...]
-    evaluation: tuple[Task, ...]
-
-    @property
-    def digest(self) -> str:
-        """Of the training questions."""
-        return digest(self.train)
-
-    @property
-    def evaluation_digests(self) -> dict[str, str]:
-        """Of the questions of each task to score, by its name."""
-        return digests_of_tests(self.evaluation)
 
 
 def read_questions(config: FitConfig, given: Sequence[Task] = ()) -> Questions:

@@ -1,6 +1,6 @@
 """AdamW over a stack, in which no member can touch another."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -93,6 +93,23 @@ class MemberAdamW:
                 moment: value.clone() if moment == "step" else value.to(device, copy=True)
                 for moment, value in moments.items()
             }
+
+
+def state_of(state: Mapping[str, Tensor], positions: Sequence[int]) -> dict[str, Tensor]:
+    """What `MemberAdamW.state` gives of some members, by their positions along the member axis."""
+    index = list(positions)
+    return {name: value[index] if value.ndim else value for name, value in state.items()}
+
+
+def joined_states(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """What `MemberAdamW.state` gives of the members of several optimizers after as many steps, or none for a member
+    that diverged before its first.
+    """
+    counts = {name: max(float(state[name]) for state in states) for name in states[0] if not states[0][name].ndim}
+    return {
+        name: torch.cat([state[name] for state in states]) if value.ndim else torch.tensor(counts[name])
+        for name, value in states[0].items()
+    }
 
 
 def _gradient(parameter: Tensor) -> Tensor:

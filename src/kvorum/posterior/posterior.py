@@ -14,7 +14,7 @@ from kvorum.adapters import AdapterStack
 from kvorum.engine import BaseModel, Item, load_base, verify_packed
 from kvorum.engine.score import Normalisation
 from kvorum.errors import KvorumError
-from kvorum.posterior.scoring import FORWARD_ALONE, Compile, Probabilities, Scorer, compile_pays, scoring
+from kvorum.posterior.scoring import FORWARD_ALONE, Compile, NobodyAnswers, Probabilities, Scorer, compile_pays, scoring
 from kvorum.predictions import Predictions
 from kvorum.run import Run, run_and_epoch
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, encode, load_task
@@ -112,7 +112,7 @@ class Posterior:
         diverged = dict(self.stack.diverged)
         finite = np.asarray(np.isfinite(probs).all((1, 2)) & np.isfinite(rest).all(1))
         if not finite.any():
-            raise KvorumError("no member's probabilities are finite, so nothing can answer; fit with a lower --lr")
+            raise NobodyAnswers("no member's probabilities are finite, so nothing can answer; fit with a lower --lr")
         if not finite.all():
             # Its last step went too far, and no gradient has been taken since that would have shown it.
             lost = [member for member, fine in zip(members, finite, strict=True) if not fine]

@@ -1,6 +1,7 @@
 """Where a fit is saved and goes on from: a stack with its optimizer's state, after an epoch or within one."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -30,7 +31,7 @@ def save_point(run: Run, job: Job, point: Point, stack: AdapterStack, optimizer:
     newest = not run.points or point >= run.points[-1]
     if point != (0, 0) and newest and not run.holds(moments):
         with atomic(moments) as temporary:
-            save_tensors(optimizer.state(), temporary, {"format": OPTIMIZER})
+            save_moments(optimizer.state(), temporary)
         new.append(moments)
     if not run.holds(adapters):
         with atomic(adapters) as temporary:
@@ -50,12 +51,21 @@ def load_point(run: Run, job: Job, point: Point) -> tuple[AdapterStack, dict[str
     stack, start = _load_stack(run, job, point), job.start()
     if point == (0, 0):
         return stack, None
-    file = run.checked(run.optimizer_file(*point))
-    tensors, _ = load_tensors(file)
+    tensors = load_moments(run, point)
     wrong = MemberAdamW(start, clip=job.config.clip).mismatch(tensors)
     if wrong:
-        raise KvorumError(f"{file}: is no state of this fit's optimizer: {wrong}")
+        raise KvorumError(f"{run.optimizer_file(*point)}: is no state of this fit's optimizer: {wrong}")
     return stack, tensors
+
+
+def save_moments(state: Mapping[str, Tensor], file: Path) -> None:
+    """Write the state of an optimizer."""
+    save_tensors(state, file, {"format": OPTIMIZER})
+
+
+def load_moments(run: Run, point: Point) -> dict[str, Tensor]:
+    """The state of the optimizer at a point, as it was saved."""
+    return load_tensors(run.checked(run.optimizer_file(*point)))[0]
 
 
 def refuse_other_shapes(run: Run, job: Job) -> None:

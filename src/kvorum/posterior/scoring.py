@@ -33,6 +33,11 @@ FORWARD_ALONE = 3
 # leave a CPU's caches.
 SCORING_BUDGET = {"cpu": 1536, "cuda": 32_768}
 
+
+class NobodyAnswers(KvorumError):
+    """All members diverged."""
+
+
 Compile = Literal["auto", "on", "off"]
 Probabilities = tuple[Float64[np.ndarray, "member example candidate"], Float64[np.ndarray, "member example"]]
 
@@ -160,7 +165,7 @@ def scoring(
     Raises `KvorumError` if all members diverged.
     """
     if not stack.active:
-        raise KvorumError("every member diverged, so nothing can answer; fit again with a lower --lr")
+        raise NobodyAnswers("every member diverged, so nothing can answer; fit again with a lower --lr")
     with attached(base.model, stack.to(base.device)) as attachment:
         scorer = Scorer(attachment, answer_format=answer_format, normalisation=normalisation, token_budget=token_budget)
         items = [Item(scorer.members[0], question) for question in trial[:2]]

@@ -23,6 +23,8 @@ from kvorum.run.points import Point
 from kvorum.safe_yaml import as_yaml
 
 CONFIG, LOG = "config.yaml", "log.jsonl"
+GROUPS, OWNER = "groups", "owner"
+"""Members that are being fitted by several workers, and who writes to a run on storage: docs/scaling.md."""
 HISTORY = ("started", "drift", "lost", "imported", "warm_start_epoch")
 """Facts that cannot be found again; the manifest holds them too, for when the configuration is damaged."""
 CHECKED_BY_ALL = 2 * 2**30
@@ -48,6 +50,7 @@ class Run:
     log.jsonl                        a line a step
     report/index.html
     tracking/, tensorboard/          what trackers were told: docs/trackers.md
+    groups/00000-00004/              while several workers fit it: a run directory of some of its members
     lm_eval/                         uncertainties on tasks of lm-evaluation-harness: docs/lm-eval.md
     ```
     """
@@ -56,6 +59,8 @@ class Run:
         self.path = Path(path)
         self.config = config
         self.facts = dict(facts)
+        self.told: Callable[[], None] = lambda: None
+        """Called whenever a file has been counted in."""
         self._manifest: tuple[Any, Manifest] | None = None
         self._log: tuple[Seal | None, list[dict[str, Any]]] | None = None
 
@@ -140,6 +145,7 @@ class Run:
             remove(file)
             if file.parent.name.startswith("step-") and not any(file.parent.iterdir()):
                 file.parent.rmdir()
+        self.told()
 
     def forget(self, damaged: Iterable[Damage]) -> None:
         """Count files out that are damaged; they are computed again, and what is left of them then replaced."""

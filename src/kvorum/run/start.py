@@ -11,7 +11,7 @@ from kvorum.errors import KvorumError
 from kvorum.facts import RunFacts, check_facts
 from kvorum.files import TEMPORARY, half_written, remove
 from kvorum.run import manifest as listed
-from kvorum.run.directory import CONFIG, Run, describe, lost
+from kvorum.run.directory import CONFIG, GROUPS, OWNER, Run, describe, lost
 from kvorum.run.drift import differing_facts, differing_settings, differing_versions, identity
 from kvorum.run.lock import HOLDER, LOCK
 from kvorum.run.manifest import Damage, Manifest
@@ -124,4 +124,4 @@ def _sweep(run: Run) -> None:
 
 
 def _foreign(name: str) -> bool:
-    return name not in {LOCK, HOLDER, listed.NAME} and not half_written(name)
+    return name not in {LOCK, HOLDER, listed.NAME, GROUPS, OWNER} and not half_written(name)

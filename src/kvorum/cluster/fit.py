@@ -1,0 +1,133 @@
+"""A fit spread over workers: its members in groups, each group a run directory within the run, joined at the end."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from kvorum.adapters import find_targets
+from kvorum.cluster.groups import begun_per_worker, grouped, refuse_other_groups, said, storage_of
+from kvorum.cluster.part import Bases, Part, fit_part
+from kvorum.cluster.whole import Whole, is_complete, refuse_other_run, whole_run
+from kvorum.config import FitConfig
+from kvorum.engine import skeleton
+from kvorum.errors import KvorumError
+from kvorum.posterior.job import Inputs, out_of, read_inputs
+from kvorum.posterior.progress import Progress
+from kvorum.posterior.stop import Stopped, StopRequest
+
+Runner = Callable[[Mapping[str, Part]], Mapping[str, str]]
+"""Fits parts, by their names; returns why those failed that did."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A fit that is to be spread, with what it needs read and checked on this machine."""
+
+    config: FitConfig
+    out: str
+    """A path or a URL."""
+    inputs: Inputs
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """The members' numbers."""
+        return self.inputs.members(self.config)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of the tasks that are scored."""
+        return [task.name for task in self.inputs.questions.evaluation]
+
+
+def ask(config: FitConfig) -> Asked:
+    """Read and check all of a fit that can be without the base model's weights.
+
+    Raises `KvorumError` for whatever cannot be fitted.
+    """
+    if config.track:
+        raise KvorumError(
+            f"track names {' '.join(config.track)}, and trackers are told by a fit in one process; leave it out, and "
+            "the same fit with --track and without --ray, once it is done, tells them of all of it"
+        )
+    inputs = read_inputs(config, kept=False)
+    model = skeleton(config.model, revision=config.revision, trust_remote_code=config.trust_remote_code)
+    find_targets(model, config.targets)
+    out = config.out or str(out_of(config, inputs.questions.task))
+    return Asked(config=config, out=out, inputs=inputs)
+
+
+def fit_in_groups(asked: Asked, runner: Runner, *, per_worker: int | None, slots: int = 1) -> None:
+    """Fit groups of members into a run, and join them; what is done is left as it is.
+
+    `per_worker`: members in a group; by default those that were begun with, or as few as keep all `slots` busy.
+
+    Raises `KvorumError` where the directory holds something else, and for groups that failed, once the others are done;
+    they are kept, and the same again fits what is left.
+    """
+    config, members = asked.config, asked.members
+    with whole_run(asked.out) as whole:
+        run = whole.run()
+        if run is not None:
+            refuse_other_run(run, config)
+            if is_complete(run, config, asked.inputs.questions):
+                log.info("%s is fitted to epoch %d already", asked.out, run.newest_epoch)
+                return
+        size = per_worker or begun_per_worker(whole.storage) or -(-len(members) // max(1, slots))
+        groups = grouped(members, size)
+        refuse_other_groups(whole.storage, groups)
+        if run is not None and run.epochs:
+            whole.begin_groups(run, groups)
+        failed = runner(parts_of(asked, whole, groups))
+        if failed:
+            raise KvorumError(_failures(failed, len(groups), whole))
+        whole.join(config, groups, asked.tasks)
+
+
+def parts_of(asked: Asked, whole: Whole, groups: Sequence[Sequence[int]]) -> dict[str, Part]:
+    """What is asked of the workers, by what a group is called."""
+    mark = whole.mark()
+    return {
+        said(members): Part(
+            config=asked.config,
+            inputs=asked.inputs,
+            members=tuple(members),
+            run=whole.storage,
+            storage=storage_of(whole.storage, members),
+            mark=mark,
+        )
+        for members in groups
+    }
+
+
+def one_after_another(progress: Callable[[], Progress], told: Callable[[str], None] = log.info) -> Runner:
+    """A runner that fits parts in this process."""
+
+    def run(parts: Mapping[str, Part]) -> dict[str, str]:
+        bases, failed = Bases(), {}
+        with StopRequest() as stop:
+            for number, (name, part) in enumerate(parts.items(), start=1):
+                told(f"{name}: group {number} of {len(parts)}")
+                try:
+                    fit_part(part, bases, progress(), stop)
+                except KvorumError as error:
+                    failed[name] = str(error)
+                    told(f"{name} failed: {error}")
+                if stop.asked is not None:
+                    raise Stopped(f"stopped after {name}, and everything up to there is saved", stop.asked)
+        return failed
+
+    return run
+
+
+def _failures(failed: Mapping[str, str], groups: int, whole: Whole) -> str:
+    """What became of a fit of which groups have failed."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in failed.items():
+        reasons.setdefault(why, []).append(name)
+    each = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
+    return (
+        f"{len(failed)} of {groups} groups failed, the others are done and kept in {whole.storage}: {each}; once that "
+        "is mended, the same command fits what is left"
+    )

@@ -1,0 +1,74 @@
+"""A run directory and its copy on storage: what is saved here is there, too."""
+
+import logging
+import secrets
+from pathlib import Path
+
+from kvorum.cluster.storage import Storage
+from kvorum.errors import KvorumError
+from kvorum.files import atomic, make_folder
+from kvorum.run.directory import OWNER
+from kvorum.run.manifest import NAME, Manifest
+
+log = logging.getLogger(__name__)
+
+
+class TakenOver(KvorumError):
+    """Somebody else goes on with what we were writing."""
+
+
+class Mirror:
+    """A run directory on this machine, and its copy on storage.
+
+    The copy's manifest is written after the files that it lists and before others are removed: so whenever a machine
+    dies, what the manifest lists is there. Who takes up the copy owns it, by a token in the file `owner`, and whoever
+    wrote before may not go on.
+    """
+
+    def __init__(self, folder: Path, storage: Storage) -> None:
+        self.folder = folder
+        self.storage = storage
+        self.token = secrets.token_hex(16)
+        self.there = Manifest(folder)
+        """What the copy lists."""
+
+    def take_up(self) -> None:
+        """Own the copy, and bring what it holds here, in place of what is here."""
+        self.own()
+        self.fetch()
+
+    def own(self) -> None:
+        """Own the copy: whoever did before may not write any more."""
+        self.storage.write(OWNER, self.token.encode())
+
+    def fetch(self) -> None:
+        """Bring what the copy holds here; what differs from its seal is found when the run is opened."""
+        content = self.storage.read(NAME)
+        if content is None:
+            return
+        make_folder(self.folder)
+        with atomic(self.folder / NAME) as temporary:
+            temporary.write_bytes(content)
+        self.there = Manifest.read(self.folder)
+        for name in self.there.files:
+            try:
+                self.storage.fetch(name, self.folder / name)
+            except FileNotFoundError:
+                log.warning("%s: %s is missing", self.storage, name)
+
+    def send(self) -> None:
+        """Make the copy what is here.
+
+        Raises `TakenOver` where somebody else owns it by now.
+        """
+        here = Manifest.read(self.folder)
+        for name, seal in here.files.items():
+            if self.there.files.get(name) != seal:
+                self.storage.send(self.folder / name, name, seal.bytes)
+        if self.storage.read(OWNER) != self.token.encode():
+            raise TakenOver(f"{self.storage}: another worker goes on with this; what was saved before is whole")
+        self.storage.send(self.folder / NAME, NAME)
+        gone = self.there.files.keys() - here.files.keys()
+        self.there = here
+        for name in sorted(gone):
+            self.storage.remove(name)

@@ -1,0 +1,193 @@
+"""Storage that all workers reach: a shared folder, or anything that pyarrow writes to by a URL."""
+
+import dataclasses
+import logging
+import secrets
+import shutil
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kvorum.errors import KvorumError
+from kvorum.files import atomic, make_folder, remove
+
+OBJECT_STORES = ("s3", "gcs")
+"""File systems without folders, in which a file appears whole or not at all."""
+AT_ONCE = 2**22
+"""Bytes of a file that are in memory at once."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage:
+    """A folder on storage. Names within it are relative, with `/` between their parts.
+
+    Raises OSError, as the file system does, where it cannot be reached.
+    """
+
+    url: str
+    """A path, or a URL such as `file:///shared/runs/x`, `s3://bucket/runs/x`, `gs://bucket/runs/x`."""
+    folder: str = ""
+    """Within it."""
+
+    def within(self, name: str) -> "Storage":
+        """A folder in this one."""
+        return dataclasses.replace(self, folder=f"{self.folder}/{name}" if self.folder else name)
+
+    def __str__(self) -> str:
+        # What follows a question mark are options of the file system, and may hold a key.
+        shown = self.url.partition("?")[0].rstrip("/")
+        return f"{shown}/{self.folder}" if self.folder else shown
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return str(self).rstrip("/").rpartition("/")[2]
+
+    @cached_property
+    def path(self) -> Path | None:
+        """The folder, where it is one of this machine's file system; None of other storage."""
+        system, root = self._found
+        return Path(root) / self.folder if system.type_name == "local" else None
+
+    @cached_property
+    def _found(self) -> tuple[Any, str]:
+        """pyarrow's file system, and the path in it."""
+        from pyarrow import ArrowException, fs
+
+        if "://" not in self.url:
+            return fs.LocalFileSystem(), str(Path(self.url).absolute())
+        try:
+            return fs.FileSystem.from_uri(self.url)
+        except (ArrowException, OSError, ValueError) as error:
+            return self._by_fsspec(error)
+
+    def _by_fsspec(self, first: Exception) -> tuple[Any, str]:
+        """By fsspec, for what pyarrow does not know by itself."""
+        from pyarrow import fs
+
+        try:
+            import fsspec
+
+            system, path = fsspec.url_to_fs(self.url)
+        except (ImportError, ValueError, OSError, TypeError) as error:
+            raise KvorumError(
+                f"storage '{self}': neither pyarrow ({_first_line(first)}) nor fsspec ({_first_line(error)}) knows it; "
+                "give a path, or a URL such as file:///shared/runs/x, s3://bucket/runs/x or gs://bucket/runs/x"
+            ) from error
+        return fs.PyFileSystem(fs.FSSpecHandler(system)), path
+
+    def _at(self, name: str) -> str:
+        parts = (self._found[1].rstrip("/"), self.folder, name)
+        return "/".join(part for part in parts if part)
+
+    def read(self, name: str) -> bytes | None:
+        """The contents of a small file; None where there is none."""
+        if self.path is not None:
+            try:
+                return (self.path / name).read_bytes()
+            except FileNotFoundError:
+                return None
+        try:
+            with self._found[0].open_input_stream(self._at(name)) as stream:
+                return stream.read()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file, whole or not at all."""
+        if self.path is not None:
+            make_folder((self.path / name).parent)
+            with atomic(self.path / name) as temporary:
+                temporary.write_bytes(content)
+            return
+        self._make_room(name)
+        with self._found[0].open_output_stream(self._at(name)) as stream:
+            stream.write(content)
+
+    def send(self, file: Path, name: str, size: int | None = None) -> None:
+        """Copy a file here, or its first bytes."""
+        with file.open("rb") as source:
+            if self.path is not None:
+                make_folder((self.path / name).parent)
+                with atomic(self.path / name) as temporary, temporary.open("wb") as target:
+                    _copy(source, target, size)
+                return
+            self._make_room(name)
+            with self._found[0].open_output_stream(self._at(name)) as target:
+                _copy(source, target, size)
+
+    def fetch(self, name: str, file: Path) -> None:
+        """Copy a file from here; raises FileNotFoundError where there is none."""
+        make_folder(file.parent)
+        if self.path is not None:
+            with atomic(file) as temporary:
+                shutil.copyfile(self.path / name, temporary)
+            return
+        with (
+            self._found[0].open_input_stream(self._at(name)) as source,
+            atomic(file) as temporary,
+            temporary.open("wb") as target,
+        ):
+            _copy(source, target, None)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        if self.path is not None:
+            remove(self.path / name)
+            return
+        try:
+            self._found[0].delete_file(self._at(name))
+        except FileNotFoundError:
+            log.debug("%s is gone already", name)
+
+    def remove_all(self) -> None:
+        """Remove this folder with all that is in it, if it is there."""
+        from pyarrow import fs
+
+        system, place = self._found[0], self._at("")
+        if system.get_file_info(place).type != fs.FileType.NotFound:
+            system.delete_dir(place)
+
+    def names(self) -> list[str]:
+        """All files in it, in folders of it too, in the order of the alphabet."""
+        from pyarrow import fs
+
+        place = self._at("")
+        found = self._found[0].get_file_info(fs.FileSelector(place, recursive=True, allow_not_found=True))
+        return sorted(one.path[len(place) :].lstrip("/") for one in found if one.type == fs.FileType.File)
+
+    def refuse_unwritable(self) -> None:
+        """Raise `KvorumError` where nothing can be written: a file is, and removed again."""
+        name = f".{secrets.token_hex(6)}.tmp"
+        try:
+            self.write(name, b"")
+            self.remove(name)
+        except (OSError, ValueError) as error:
+            said = error.strerror if isinstance(error, OSError) and error.strerror else _first_line(error)
+            raise KvorumError(
+                f"storage '{self}' cannot be written to: {said}; give a folder or a bucket that exists and that you "
+                "may write to"
+            ) from error
+
+    def _make_room(self, name: str) -> None:
+        system = self._found[0]
+        if system.type_name not in OBJECT_STORES:
+            system.create_dir(self._at(name).rpartition("/")[0], recursive=True)
+
+
+def is_url(path: str) -> bool:
+    """Whether a run directory is named by a URL."""
+    return "://" in path
+
+
+def _copy(source: Any, target: Any, size: int | None) -> None:
+    left = float("inf") if size is None else size
+    while left > 0 and (part := source.read(int(min(left, AT_ONCE)))):
+        target.write(part)
+        left -= len(part)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
