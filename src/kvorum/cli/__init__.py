@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_ToConsole()])
     for noisy in ("httpx", "transformers", "datasets", "filelock", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = _with_ray(sys.argv[1:] if arguments is None else arguments)
     try:
         if arguments[:1] == ["fit"]:
             fit_with(arguments[1:])
@@ -99,6 +99,14 @@ COMMANDS = {
 }
 for name, command in COMMANDS.items():
     app.command(name=name)(command)
+
+
+def _with_ray(arguments: Sequence[str]) -> list[str]:
+    """The words of a command, where `--ray` without an address stands for `--ray auto`."""
+    found: list[str] = []
+    for word, after in zip(arguments, [*arguments[1:], "--"], strict=True):
+        found += [word, "auto"] if word == "--ray" and after.startswith("-") else [word]
+    return found
 
 
 def _cut(text: str) -> str:

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from kvorum.cli.reading import report, show
 from kvorum.cli.terminal_io import OPTIONS, err, load_posterior, open_run, out, print_json, quiet, refuse_untrusted
+from kvorum.cluster.options import GroupOptions
 from kvorum.config import FIELDS, SETTINGS, FitConfig, fit_config, read_yaml
 from kvorum.errors import KvorumError
 from kvorum.run import Run, locked, relist, run_and_epoch
@@ -75,6 +76,9 @@ def fit_with(arguments: list[str]) -> None:
     config = fit_config({name: getattr(asked, name) for name in SETTINGS}, where="kvorum fit")
     if trusting and not config.trust_remote_code:
         refuse_untrusted(str(file), config.model)
+    if asked.cluster.wanted:
+        _fit_spread(config, asked.cluster, dry_run=asked.dry_run, alone=asked.repair or asked.allow_drift)
+        return
     job = _plan(config)
     if asked.dry_run:
         from kvorum.posterior.dry_run import describe
@@ -83,6 +87,35 @@ def fit_with(arguments: list[str]) -> None:
         return
     _fit_job(job, repair=asked.repair, allow_drift=asked.allow_drift)
     out.print(f"fitted into {job.out}; next: kvorum report {job.out}", highlight=False)
+
+
+def _fit_spread(config: FitConfig, options: GroupOptions, *, dry_run: bool, alone: bool) -> None:
+    """Fit groups of members, on a cluster or one after another."""
+    from kvorum.cluster.fit import ask, fit_in_groups, on_ray, one_after_another
+    from kvorum.cluster.ray_cluster import connected
+    from kvorum.cluster.storage import is_url
+    from kvorum.cluster.view import View
+    from kvorum.posterior.progress import Bars
+
+    if alone:
+        raise KvorumError(
+            "--repair and --allow-drift go with a fit in one process; leave out --ray and --members-per-worker"
+        )
+    quiet()
+    asked = ask(config)
+    if dry_run:
+        from kvorum.cluster.dry_run import describe
+
+        out.print(escape(describe(asked, options)), highlight=False)
+        return
+    if options.ray is None:
+        runner = one_after_another(lambda: Bars(err), told=lambda line: err.print(escape(line), highlight=False))
+        fit_in_groups(asked, runner, per_worker=options.members_per_worker)
+    else:
+        with connected(options) as cluster:
+            fit_in_groups(asked, on_ray(cluster, View(err)), per_worker=options.members_per_worker, slots=cluster.slots)
+    next_ = f"kvorum fetch {asked.out}" if is_url(asked.out) else f"kvorum report {asked.out}"
+    out.print(f"fitted into {asked.out}; next: {next_}", highlight=False, markup=False)
 
 
 def _of_warm_start(arguments: list[str], settings: dict[str, Any]) -> dict[str, Any]:
@@ -109,6 +142,7 @@ def _flags(defaults: dict[str, Any]) -> type:
         (name, Annotated[bool, tyro.conf.arg(help=says)], dataclasses.field(default=False))
         for name, says in FIT_FLAGS.items()
     ]
+    fields.append(("cluster", GroupOptions, dataclasses.field(default=GroupOptions())))
     return dataclasses.make_dataclass("fit", fields, kw_only=True, frozen=True)
 
 

@@ -5,8 +5,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from kvorum.adapters import find_targets
+from kvorum.cluster.dispatch import Dispatch, Work
 from kvorum.cluster.groups import begun_per_worker, grouped, refuse_other_groups, said, storage_of
 from kvorum.cluster.part import Bases, Part, fit_part
+from kvorum.cluster.ray_cluster import Cluster
+from kvorum.cluster.view import View
 from kvorum.cluster.whole import Whole, is_complete, refuse_other_run, whole_run
 from kvorum.config import FitConfig
 from kvorum.engine import skeleton
@@ -117,6 +120,17 @@ def one_after_another(progress: Callable[[], Progress], told: Callable[[str], No
                 if stop.asked is not None:
                     raise Stopped(f"stopped after {name}, and everything up to there is saved", stop.asked)
         return failed
+
+    return run
+
+
+def on_ray(cluster: Cluster, view: View) -> Runner:
+    """A runner that fits parts on the workers of a cluster."""
+
+    def run(parts: Mapping[str, Part]) -> dict[str, str]:
+        dispatch = Dispatch(cluster, {name: Work("fit", part) for name, part in parts.items()}, view)
+        dispatch.run()
+        return dispatch.failed
 
     return run
 

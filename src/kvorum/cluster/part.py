@@ -17,7 +17,7 @@ from kvorum.posterior.fitting import Fitting
 from kvorum.posterior.job import Inputs, Job, plan
 from kvorum.posterior.progress import Progress
 from kvorum.posterior.stop import StopRequest
-from kvorum.run import locked, start_run
+from kvorum.run import Point, locked, start_run
 from kvorum.run.directory import GROUPS
 from kvorum.study import BASE
 
@@ -66,12 +66,14 @@ def fit_part(
     progress: Progress,
     stop: StopRequest,
     *,
-    saved: Callable[[], None] = lambda: None,
+    saved: Callable[[Point], None] = lambda _: None,
 ) -> None:
     """Fit a part to its end, going on from what its storage holds; all that is saved is there, too.
 
-    `saved` is called whenever something has been. Raises `KvorumError` where it cannot be fitted, `TakenOver` where
-    another worker has gone on with it, OSError where its storage fails, and `Stopped` where a stop was asked for.
+    `saved` is told up to where it is saved, whenever something has been.
+
+    Raises `KvorumError` where it cannot be fitted, `TakenOver` where another worker has gone on with it, OSError where
+    its storage fails, and `Stopped` where a stop was asked for.
     """
     refuse_unshared(part.run, part.mark)
     with tempfile.TemporaryDirectory(prefix="kvorum-", ignore_cleanup_errors=True) as scratch:
@@ -84,7 +86,8 @@ def fit_part(
 
             def keep() -> None:
                 mirror.send()
-                saved()
+                if run.points:
+                    saved(run.points[-1])
 
             run.told = keep
             keep()

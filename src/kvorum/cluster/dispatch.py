@@ -1,0 +1,193 @@
+"""Giving work to the workers of a cluster: each piece to one that is free, again where a worker or a machine dies."""
+
+import collections
+import dataclasses
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from kvorum.cluster.news import News, Said
+from kvorum.cluster.ray_cluster import Cluster, ray
+from kvorum.cluster.view import View
+from kvorum.cluster.worker import Left, Worker
+from kvorum.errors import KvorumError
+from kvorum.posterior.stop import Stopped, StopRequest
+
+LOST_IN_A_ROW = 3
+"""How often a piece of work may lose its worker without having saved anything in between."""
+TICK = 0.3
+"""Seconds between looks at the cluster."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """A piece of work: a method of `Worker`, and what it is given."""
+
+    method: str
+    given: Any
+
+
+@dataclasses.dataclass
+class _Progress:
+    """Of a piece of work: how far it is saved, and how often in a row it lost its worker since."""
+
+    saved: str = ""
+    saved_when_lost: str = ""
+    lost: int = 0
+
+
+class Dispatch:
+    """Work under way on a cluster."""
+
+    def __init__(self, cluster: Cluster, works: Mapping[str, Work], view: View) -> None:
+        self.cluster = cluster
+        self.works = dict(works)
+        self.view = view
+        self.waiting = collections.deque(works)
+        self.results: dict[str, Any] = {}
+        self.failed: dict[str, str] = {}
+        self._progress = {name: _Progress() for name in works}
+        self._starting: dict[Any, Any] = {}
+        """By the reference of what a new worker says first, the worker."""
+        self._idle: list[tuple[Any, str]] = []
+        """Workers that are free, and where they are."""
+        self._running: dict[Any, tuple[str, Any, str]] = {}
+        """By the reference of a result, the work, its worker and where that is."""
+        self._never_started = 0
+
+    def run(self) -> None:
+        """All work to its end; afterwards `results` and `failed` hold what came of each piece.
+
+        Raises `KvorumError` where no worker can be started, and `Stopped` when a signal asked for a stop and all
+        workers have saved what they had.
+        """
+        here = ray().get_runtime_context().get_node_id()
+        near = ray().util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
+        news = ray().remote(News).options(num_cpus=0, scheduling_strategy=near).remote()
+        asked = False
+        with StopRequest() as stop, self.view:
+            self.view.begin(list(self.works))
+            try:
+                while self._running or (self.waiting and not asked):
+                    if stop.asked is not None and not asked:
+                        asked = True
+                        news.stop.remote(stop.asked)
+                    if not asked:
+                        self._hire(news)
+                        self._hand_out()
+                    self._look()
+                    self._hear(ray().get(news.take.remote()))
+                self._hear(ray().get(news.take.remote()))
+            finally:
+                self._dismiss()
+                ray().kill(news)
+        if asked:
+            assert stop.asked is not None
+            raise Stopped(f"stopped, and what {len(self.works)} pieces of work had computed is saved", stop.asked)
+
+    def _hire(self, news: Any) -> None:
+        """Start workers while there is work for them and room."""
+        have = len(self._starting) + len(self._idle) + len(self._running)
+        wanted = min(self.cluster.slots, len(self._running) + len(self.waiting))
+        for _ in range(wanted - have):
+            worker = (
+                ray()
+                .remote(Worker)
+                .options(num_cpus=self.cluster.cpus, num_gpus=self.cluster.gpus)
+                .remote(news, max(1, int(self.cluster.cpus)))
+            )
+            self._starting[worker.hello.remote()] = worker
+
+    def _hand_out(self) -> None:
+        while self._idle and self.waiting:
+            (worker, where), name = self._idle.pop(0), self.waiting.popleft()
+            work = self.works[name]
+            self._running[getattr(worker, work.method).remote(name, work.given)] = (name, worker, where)
+            self.view.told(name, state="running", where=where)
+
+    def _look(self) -> None:
+        """Wait a moment for something to end."""
+        refs = [*self._starting, *self._running]
+        done, _ = ray().wait(refs, num_returns=len(refs), timeout=TICK, fetch_local=False) if refs else ([], [])
+        for ref in done:
+            if ref in self._starting:
+                self._started(ref)
+            else:
+                self._ended(ref)
+
+    def _started(self, ref: Any) -> None:
+        worker = self._starting.pop(ref)
+        try:
+            hello = ray().get(ref)
+        except ray().exceptions.RayError as error:
+            self._never_started += 1
+            if self._never_started >= LOST_IN_A_ROW and not self._running and not self._idle:
+                raise KvorumError(f"no worker could be started: {_cause(error)}") from error
+            log.warning("a worker could not be started: %s", _cause(error))
+            return
+        self._never_started = 0
+        self._idle.append((worker, f"{hello.host}:{hello.pid}"))
+
+    def _ended(self, ref: Any) -> None:
+        name, worker, where = self._running.pop(ref)
+        try:
+            result = ray().get(ref)
+        except ray().exceptions.RayTaskError as error:
+            self._failed(name, error.cause if error.cause is not None else error)
+        except ray().exceptions.RayError as error:
+            self._lost(name, where, error)
+            return
+        else:
+            if not isinstance(result, Left):
+                self.results[name] = result
+                self.view.told(name, state="done")
+        self._idle.append((worker, where))
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        """A piece of work that raised: again where its storage failed, for good where it cannot be done."""
+        if isinstance(error, OSError) and not isinstance(error, KvorumError):
+            self._again(name, f"its storage failed ({_cause(error)})")
+            return
+        self.failed[name] = str(error) if isinstance(error, KvorumError) else _cause(error)
+        self.view.told(name, state="failed")
+        log.error("%s failed: %s", name, self.failed[name])
+
+    def _lost(self, name: str, where: str, error: BaseException) -> None:
+        self._again(name, f"its worker {where} died ({_cause(error)})")
+
+    def _again(self, name: str, why: str) -> None:
+        progress = self._progress[name]
+        progress.lost = progress.lost + 1 if progress.saved == progress.saved_when_lost else 1
+        progress.saved_when_lost = progress.saved
+        if progress.lost >= LOST_IN_A_ROW:
+            self.failed[name] = f"{why}, {progress.lost} times in a row without anything saved in between"
+            self.view.told(name, state="failed")
+            log.error("%s failed: %s", name, self.failed[name])
+            return
+        log.warning("%s: %s; another goes on from %s", name, why, progress.saved or "the start")
+        self.view.told(name, state="waiting")
+        self.waiting.appendleft(name)
+
+    def _hear(self, news: list[Said]) -> None:
+        for said in news:
+            if "saved" in said.state:
+                self._progress[said.work].saved = said.state["saved"]
+            self.view.told(said.work, **said.state)
+            for level, line in said.lines:
+                log.log(level, "%s: %s", said.work, line)
+
+    def _dismiss(self) -> None:
+        running = [worker for _, worker, _ in self._running.values()]
+        for worker in (*self._starting.values(), *(worker for worker, _ in self._idle), *running):
+            ray().kill(worker)
+
+
+def _cause(error: BaseException) -> str:
+    """An error of Ray's in a line."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    missing = [line for line in lines if "ModuleNotFoundError" in line or "No module named" in line]
+    if missing:
+        return f"{missing[-1]}; install kvorum[ray] in the same version on every machine"
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,150 @@
+"""The Ray cluster: found by its address, and how many workers it has room for."""
+
+import contextlib
+import dataclasses
+import importlib
+import importlib.util
+import logging
+import math
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kvorum.cluster.options import RayOptions
+from kvorum.errors import KvorumError
+
+PATIENCE = 5.0
+"""Seconds in which a cluster must answer; Ray itself would wait for minutes."""
+
+log = logging.getLogger(__name__)
+
+
+def ray() -> Any:
+    """The package, which is there only where the extra `ray` is installed."""
+    return importlib.import_module("ray")
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A machine of the cluster."""
+
+    id: str
+    address: str
+    cpus: float
+    gpus: float
+    memory: float
+    """Bytes that Ray counts on."""
+
+    def room(self, cpus: float, gpus: float) -> int:
+        """How many workers of so many CPU cores and GPUs it takes."""
+        by_cpu = math.floor(self.cpus / cpus + 1e-9)
+        return by_cpu if not gpus else min(by_cpu, math.floor(self.gpus / gpus + 1e-9))
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """A cluster that this process is connected to, and what each worker gets of it."""
+
+    cpus: float
+    gpus: float
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The machines that are alive now."""
+        return [
+            Node(
+                id=node["NodeID"],
+                address=node["NodeManagerAddress"],
+                cpus=node["Resources"].get("CPU", 0.0),
+                gpus=node["Resources"].get("GPU", 0.0),
+                memory=node["Resources"].get("memory", 0.0),
+            )
+            for node in ray().nodes()
+            if node["Alive"]
+        ]
+
+    @property
+    def slots(self) -> int:
+        """How many workers it takes now."""
+        return sum(node.room(self.cpus, self.gpus) for node in self.nodes)
+
+
+@contextlib.contextmanager
+def connected(options: RayOptions) -> Iterator[Cluster]:
+    """Be connected to the cluster that options name while a `with` block runs.
+
+    Raises `KvorumError` where Ray is not installed, no cluster answers, or a worker asks for more than any of its
+    machines has.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise KvorumError("--ray needs the package ray; pip install 'kvorum[ray]'")
+    assert options.ray is not None
+    address = options.ray
+    if ":" in address:
+        _refuse_silent(address)
+    _init(address, options)
+    try:
+        yield _checked(options, address)
+    finally:
+        ray().shutdown()
+
+
+def _init(address: str, options: RayOptions) -> None:
+    own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    if address == "local" and options.gpus_per_worker == 0:
+        own["num_gpus"] = 0
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        ray().init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **own)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if address == "auto":
+            raise KvorumError(
+                "--ray auto: no Ray cluster runs on this machine; start one with: ray start --head, give its address "
+                "HOST:PORT, or use --ray local"
+            ) from error
+        raise KvorumError(f"--ray {address}: {_first_line(error)}") from error
+    finally:
+        _restore(handlers)
+
+
+def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
+    """Ray would end this process at a signal, where a fit is asked to save what it has."""
+    for number, handler in handlers.items():
+        if handler is not None:
+            with contextlib.suppress(ValueError):  # not in the main thread, where Ray sets none either
+                signal.signal(number, handler)
+
+
+def _refuse_silent(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
+    except OSError as error:
+        raise KvorumError(
+            f"--ray {address}: no Ray cluster answers there ({error.strerror or error}); the address is what ray start "
+            "--head prints, and its port is 6379 unless another was asked for"
+        ) from error
+
+
+def _checked(options: RayOptions, address: str) -> Cluster:
+    some = Cluster(options.cpus_per_worker, 0.0).nodes
+    most_cpus, most_gpus = max(n.cpus for n in some), max(n.gpus for n in some)
+    gpus = options.gpus_per_worker if options.gpus_per_worker is not None else float(most_gpus > 0)
+    for asked, most, what in ((options.cpus_per_worker, most_cpus, "CPU cores"), (gpus, most_gpus, "GPUs")):
+        if asked > most:
+            option = "--cpus-per-worker" if what == "CPU cores" else "--gpus-per-worker"
+            raise KvorumError(
+                f"{option} {asked:g}: the largest of the {len(some)} machines of the cluster at {address} has "
+                f"{most:g} {what}, and a worker is on one machine"
+            )
+    cluster = Cluster(options.cpus_per_worker, gpus)
+    if not cluster.slots:
+        raise KvorumError(
+            f"no machine of the cluster at {address} has both {options.cpus_per_worker:g} CPU cores and {gpus:g} GPUs"
+        )
+    return cluster
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

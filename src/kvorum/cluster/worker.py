@@ -1,0 +1,82 @@
+"""A worker: a process of the cluster that keeps a base model and does one piece of work after another."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import platform
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from kvorum.cluster.news import Teller
+from kvorum.cluster.part import Bases, Part, fit_part
+from kvorum.cluster.ray_cluster import ray
+from kvorum.posterior.stop import Stopped, StopRequest
+
+
+@dataclasses.dataclass(frozen=True)
+class Hello:
+    """What a worker says first."""
+
+    node: str
+    host: str
+    pid: int
+    kvorum: str
+    gpus: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Left:
+    """A piece of work was stopped before its end, as was asked for; what it had is saved."""
+
+    message: str
+
+
+class Worker:
+    """Lives in a process of its own, as an actor of Ray; every piece of work is a method."""
+
+    def __init__(self, news: Any, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self._bases = Bases()
+        self._tell = lambda said: ray().get(news.tell.remote(said))
+        # Only what kvorum itself says; what libraries print stays in Ray's own logs.
+        logging.getLogger("kvorum").setLevel(logging.INFO)
+
+    def hello(self) -> Hello:
+        """Who and where it is."""
+        return Hello(
+            node=ray().get_runtime_context().get_node_id(),
+            host=platform.node(),
+            pid=os.getpid(),
+            kvorum=version("kvorum"),
+            gpus=tuple(map(str, ray().get_gpu_ids())),
+        )
+
+    def fit(self, work: str, part: Part) -> Left | None:
+        """Fit a part to its end, or until a stop is asked for."""
+        with self._telling(work) as (teller, stop):
+            teller.doing("loading")
+            try:
+                fit_part(part, self._bases, teller, stop, saved=teller.point)
+            except Stopped as stopped:
+                return Left(str(stopped))
+        return None
+
+    @contextlib.contextmanager
+    def _telling(self, work: str) -> Iterator[tuple[Teller, StopRequest]]:
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()
+        stop = StopRequest()
+        teller = Teller(work, self._tell, stop)
+        logger = logging.getLogger("kvorum")
+        logger.addHandler(teller)
+        try:
+            yield teller, stop
+        finally:
+            logger.removeHandler(teller)
+            teller.flush()
