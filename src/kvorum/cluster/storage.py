@@ -2,11 +2,13 @@
 
 import dataclasses
 import logging
+import re
 import secrets
 import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from kvorum.errors import KvorumError
 from kvorum.files import atomic, make_folder, remove
@@ -15,6 +17,10 @@ OBJECT_STORES = ("s3", "gcs")
 """File systems without folders, in which a file appears whole or not at all."""
 AT_ONCE = 2**22
 """Bytes of a file that are in memory at once."""
+LEGAL = "/:?&=%#@[]+,;~!$'()*"
+"""What stays as it is in a URL, beside letters and digits; spaces and other letters are escaped."""
+GCS_PATIENCE = 60
+"""Seconds in which Google's storage must answer; its own library would try for a quarter of an hour."""
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +42,11 @@ class Storage:
         return dataclasses.replace(self, folder=f"{self.folder}/{name}" if self.folder else name)
 
     def __str__(self) -> str:
-        # What follows a question mark are options of the file system, and may hold a key.
-        shown = self.url.partition("?")[0].rstrip("/")
+        shown = self.url.rstrip("/")
+        if is_url(self.url):
+            # What follows a question mark are options of the file system, and may hold a key, as what is before an @.
+            scheme, _, rest = self.url.partition("?")[0].rstrip("/").partition("://")
+            shown = f"{scheme}://{re.sub('^[^/]*@', '', rest)}"
         return f"{shown}/{self.folder}" if self.folder else shown
 
     @property
@@ -56,14 +65,19 @@ class Storage:
         """pyarrow's file system, and the path in it."""
         from pyarrow import ArrowException, fs
 
-        if "://" not in self.url:
+        if not is_url(self.url):
             return fs.LocalFileSystem(), str(Path(self.url).absolute())
+        url = quote(self.url, safe=LEGAL)
+        if url.startswith(("gs://", "gcs://")) and "retry_limit_seconds=" not in url:
+            url += f"{'&' if '?' in url else '?'}retry_limit_seconds={GCS_PATIENCE}"
         try:
-            return fs.FileSystem.from_uri(self.url)
+            return fs.FileSystem.from_uri(url)
         except (ArrowException, OSError, ValueError) as error:
-            return self._by_fsspec(error)
+            if not isinstance(error, NotImplementedError) and "Unrecognized filesystem type" not in str(error):
+                raise self._unusable(_first_line(error)) from error
+            return self._by_fsspec()
 
-    def _by_fsspec(self, first: Exception) -> tuple[Any, str]:
+    def _by_fsspec(self) -> tuple[Any, str]:
         """By fsspec, for what pyarrow does not know by itself."""
         from pyarrow import fs
 
@@ -72,11 +86,16 @@ class Storage:
 
             system, path = fsspec.url_to_fs(self.url)
         except (ImportError, ValueError, OSError, TypeError) as error:
-            raise KvorumError(
-                f"storage '{self}': neither pyarrow ({_first_line(first)}) nor fsspec ({_first_line(error)}) knows it; "
-                "give a path, or a URL such as file:///shared/runs/x, s3://bucket/runs/x or gs://bucket/runs/x"
-            ) from error
+            raise self._unusable(f"neither pyarrow nor fsspec ({_first_line(error)}) knows it") from error
         return fs.PyFileSystem(fs.FSSpecHandler(system)), path
+
+    def _unusable(self, why: str) -> KvorumError:
+        # Libraries quote the URL with all its options.
+        said = why if "?" not in self.url and "@" not in self.url else re.sub(r"'[^']*(://|\?|@)[^']*'", "its URL", why)
+        return KvorumError(
+            f"storage '{self}': {said}; give a path, or a URL such as file:///shared/runs/x, s3://bucket/runs/x or "
+            "gs://bucket/runs/x"
+        )
 
     def _at(self, name: str) -> str:
         parts = (self._found[1].rstrip("/"), self.folder, name)
@@ -164,6 +183,8 @@ class Storage:
         try:
             self.write(name, b"")
             self.remove(name)
+        except KvorumError:
+            raise  # of a URL that names no storage
         except (OSError, ValueError) as error:
             said = error.strerror if isinstance(error, OSError) and error.strerror else _first_line(error)
             raise KvorumError(
