@@ -77,7 +77,7 @@ def fit_in_groups(asked: Asked, runner: Runner, *, per_worker: int | None, slots
             if is_complete(run, config, asked.inputs.questions):
                 log.info("%s is fitted to epoch %d already", asked.out, run.newest_epoch)
                 return
-        size = per_worker or begun_per_worker(whole.storage) or -(-len(members) // max(1, slots))
+        size = per_worker or begun_per_worker(whole.storage, members) or -(-len(members) // max(1, slots))
         groups = grouped(members, size)
         refuse_other_groups(whole.storage, groups)
         if run is not None and run.epochs:

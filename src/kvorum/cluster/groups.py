@@ -34,23 +34,25 @@ def there(run: Storage) -> dict[str, Storage]:
     return {name: groups.within(name) for name in sorted(names)}
 
 
-def begun_per_worker(run: Storage) -> int | None:
-    """How many members groups that are begun have; None where there is none."""
-    sizes = [last - first + 1 for first, last in map(_ends, there(run))]
-    return max(sizes, default=None)
+def begun_per_worker(run: Storage, members: Sequence[int]) -> int | None:
+    """How many members were put into a group, by the groups that are begun; None where there is none, or they are of
+    several kinds.
+    """
+    begun = there(run).keys()
+    sizes = range(1, len(members) + 1) if begun else ()
+    return next((size for size in sizes if begun <= _names(grouped(members, size))), None)
 
 
 def refuse_other_groups(run: Storage, groups: Sequence[Sequence[int]]) -> None:
     """Raise `KvorumError` where members are begun in other groups than these."""
-    begun, asked = there(run), {name_of(members) for members in groups}
-    if other := sorted(begun.keys() - asked):
-        first, last = _ends(other[0])
+    if other := sorted(there(run).keys() - _names(groups)):
+        first, last = map(int, other[0].split("-"))
+        begun = begun_per_worker(run, [member for group in groups for member in group])
+        way = f"go on with --members-per-worker {begun}, or " if begun else ""
         raise KvorumError(
-            f"{run}: members {first} to {last} are begun as one group; go on with --members-per-worker "
-            f"{begun_per_worker(run)}, or remove {run.within(GROUPS)}"
+            f"{run}: members {first} to {last} are begun as one group; {way}remove {run.within(GROUPS)}"
         )
 
 
-def _ends(name: str) -> tuple[int, int]:
-    first, _, last = name.partition("-")
-    return int(first), int(last)
+def _names(groups: Sequence[Sequence[int]]) -> set[str]:
+    return {name_of(members) for members in groups}

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+import kvorum
+from kvorum.cluster.groups import begun_per_worker, grouped, name_of, refuse_other_groups, said, storage_of, there
+from kvorum.cluster.storage import Storage
+
+
+def begun(folder: Path, *groups: tuple[int, ...]) -> Storage:
+    run = Storage(str(folder))
+    run.write("groups/shared", b"a token")
+    for members in groups:
+        storage_of(run, members).write("manifest.json", b"{}")
+    return run
+
+
+def test_neighbours_go_together_and_the_last_group_may_be_smaller() -> None:
+    assert grouped(range(5), 2) == [(0, 1), (2, 3), (4,)]
+    assert grouped(range(4), 9) == [(0, 1, 2, 3)]
+    assert [name_of(members) for members in grouped(range(3), 2)] == ["00000-00001", "00002-00002"]
+    assert [said(members) for members in grouped(range(3), 2)] == ["members 0-1", "member 2"]
+
+
+def test_only_a_group_with_a_manifest_is_begun(tmp_path: Path) -> None:
+    run = begun(tmp_path, (2, 3))
+    run.write("groups/00000-00001/owner", b"somebody")
+    assert list(there(run)) == ["00002-00003"]
+    assert list(there(Storage(str(tmp_path / "none")))) == []
+
+
+@pytest.mark.parametrize(
+    ("groups", "size"),
+    [
+        ([], None),
+        ([(0, 1, 2)], 3),
+        ([(0, 1, 2), (3, 4)], 3),
+        ([(3, 4)], 3),  # the last group alone is smaller than the others will be
+        ([(4,)], 1),
+        ([(0,), (1, 2)], None),
+    ],
+)
+def test_groups_that_are_begun_tell_how_many_members_were_put_together(
+    groups: list[tuple[int, ...]], size: int | None, tmp_path: Path
+) -> None:
+    run = begun(tmp_path, *groups)
+    assert begun_per_worker(run, range(5)) == size
+    if size:
+        refuse_other_groups(run, grouped(range(5), size))
+
+
+def test_other_groups_are_refused_and_the_way_on_is_one(tmp_path: Path) -> None:
+    run = begun(tmp_path, (3, 4))
+    with pytest.raises(kvorum.KvorumError, match=r"members 3 to 4 are begun .* go on with --members-per-worker 3, or"):
+        refuse_other_groups(run, grouped(range(5), 2))
+    run = begun(tmp_path, (0, 1))
+    with pytest.raises(kvorum.KvorumError, match=rf"members 0 to 1 are begun as one group; remove {tmp_path}/groups"):
+        refuse_other_groups(run, grouped(range(5), 3))
