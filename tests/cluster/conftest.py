@@ -7,17 +7,26 @@ from pathlib import Path
 
 import pytest
 
+from kvorum.run import Run
+from tests.cluster.fits import at_once
 
-@pytest.fixture
-def few(tmp_path: Path) -> str:
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Eight questions of a user's own."""
     rows = [
         {"id": f"q{i}", "question": f"{i}?", "choices": ["ab", f"{i}", "no"][: 2 + i % 2], "answer": i % 2}
         for i in range(8)
     ]
-    file = tmp_path / "few.jsonl"
+    file = tmp_path_factory.mktemp("few") / "few.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(file)
+
+
+@pytest.fixture(scope="session")
+def joint(tiny_model: str, few: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A fit of all members together; only to be read."""
+    return at_once(tiny_model, few, tmp_path_factory.mktemp("joint") / "run")
 
 
 @pytest.fixture(scope="session")

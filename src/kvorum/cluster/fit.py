@@ -1,14 +1,16 @@
 """A fit spread over workers: its members in groups, each group a run directory within the run, joined at the end."""
 
 import dataclasses
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from kvorum.adapters import find_targets
 from kvorum.cluster.dispatch import Dispatch, Work
-from kvorum.cluster.groups import begun_per_worker, grouped, refuse_other_groups, said, storage_of
+from kvorum.cluster.groups import begun_per_worker, grouped, refuse_other_groups, said, storage_of, there
 from kvorum.cluster.part import Bases, Part, fit_part
 from kvorum.cluster.ray_cluster import Cluster
+from kvorum.cluster.storage import Storage, is_url
 from kvorum.cluster.view import View
 from kvorum.cluster.whole import Whole, is_complete, refuse_other_run, whole_run
 from kvorum.config import FitConfig
@@ -17,6 +19,8 @@ from kvorum.errors import KvorumError
 from kvorum.posterior.job import Inputs, out_of, read_inputs
 from kvorum.posterior.progress import Progress
 from kvorum.posterior.stop import Stopped, StopRequest
+from kvorum.run import run_and_epoch
+from kvorum.run.manifest import NAME
 
 Runner = Callable[[Mapping[str, Part]], Mapping[str, str]]
 """Fits parts, by their names; returns why those failed that did."""
@@ -54,11 +58,25 @@ def ask(config: FitConfig) -> Asked:
             f"track names {' '.join(config.track)}, and trackers are told by a fit in one process; leave it out, and "
             "the same fit with --track and without --ray, once it is done, tells them of all of it"
         )
-    inputs = read_inputs(config, kept=False)
+    config = _as_begun(config)
+    inputs = read_inputs(config, kept=config.out is None or not is_url(config.out))
     model = skeleton(config.model, revision=config.revision, trust_remote_code=config.trust_remote_code)
     find_targets(model, config.targets)
     out = config.out or str(out_of(config, inputs.questions.task))
     return Asked(config=config, out=out, inputs=inputs)
+
+
+def _as_begun(config: FitConfig) -> FitConfig:
+    """The same fit, going on from that epoch of another run with which it was begun, though there are more by now."""
+    if config.warm_start is None or config.out is None:
+        return config
+    path, named = run_and_epoch(config.warm_start)
+    storage = Storage(config.out)
+    for place in (storage, *there(storage).values()):
+        began = json.loads(place.read(NAME) or b"{}").get("history", {}).get("warm_start_epoch")
+        if named is None and isinstance(began, int):
+            return dataclasses.replace(config, warm_start=str(path / "epochs" / f"{began:03d}"))
+    return config
 
 
 def fit_in_groups(asked: Asked, runner: Runner, *, per_worker: int | None, slots: int = 1) -> None:
@@ -75,7 +93,7 @@ def fit_in_groups(asked: Asked, runner: Runner, *, per_worker: int | None, slots
         if run is not None:
             refuse_other_run(run, config)
             if is_complete(run, config, asked.inputs.questions):
-                log.info("%s is fitted to epoch %d already", asked.out, run.newest_epoch)
+                log.info("%s is fitted to epoch %d already", whole.storage, run.newest_epoch)
                 return
         size = per_worker or begun_per_worker(whole.storage, members) or -(-len(members) // max(1, slots))
         groups = grouped(members, size)

@@ -31,7 +31,7 @@ class RayOptions:
         if not 0 < self.cpus_per_worker < 10_000:
             raise KvorumError(f"cpus_per_worker is {self.cpus_per_worker}; it must be above 0 and below 10,000")
         gpus = self.gpus_per_worker
-        if gpus is not None and not (0 <= gpus < 1 or (gpus < 10_000 and gpus == int(gpus))):
+        if gpus is not None and not (0 <= gpus < 1 or (1 <= gpus < 10_000 and gpus == int(gpus))):
             raise KvorumError(f"gpus_per_worker is {gpus}; expected a fraction below 1, or a whole number")
 
 

@@ -79,20 +79,25 @@ def fit_part(
     with tempfile.TemporaryDirectory(prefix="kvorum-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch) / part.storage.name
         mirror = Mirror(folder, part.storage)
-        mirror.take_up()
-        job = plan_part(part, bases, folder)
-        with locked(folder):
-            run = start_run(folder, job.config, job.facts(), repair=True)
+        try:
+            mirror.take_up()
+            job = plan_part(part, bases, folder)
+            with locked(folder):
+                run = start_run(folder, job.config, job.facts(), repair=True)
 
-            def keep() -> None:
-                mirror.send()
-                if run.points:
-                    saved(run.points[-1])
+                def keep() -> None:
+                    mirror.send()
+                    if run.points:
+                        saved(run.points[-1])
 
-            run.told = keep
-            keep()
-            recompute(job, run, progress, stop)
-            Fitting(job, run, progress, stop).run_all()
+                run.told = keep
+                keep()
+                recompute(job, run, progress, stop)
+                Fitting(job, run, progress, stop).run_all()
+        except KvorumError as error:
+            # By the name of the run, and not of a copy that is gone by the time it is read.
+            error.args = (str(error).replace(str(folder), str(part.run)),)
+            raise
 
 
 def plan_part(part: Part, bases: Bases, folder: Path) -> Job:

@@ -70,6 +70,8 @@ class Whole:
         """Make the run of its groups, which are fitted to their ends, and remove them."""
         with contextlib.ExitStack() as stack:
             parts = [stack.enter_context(_opened(storage_of(self.storage, members))) for members in groups]
+            if self.mirror is not None:
+                config = dataclasses.replace(config, out=str(self.storage))  # without the keys that a URL may hold
             run = start_run(self.folder, config, _facts(parts))
             if self.mirror is not None:
                 run.told = self.mirror.send

@@ -64,7 +64,10 @@ class MemberAdamW:
         """First and second moments and the step count, as `TARGET.lora_A:exp_avg`, and which members are active."""
         tensors = {"active": self.active.clone()}
         for name, parameter in self.named.items():
-            for moment, value in self.adamw.state.get(parameter, {}).items():
+            # Of members that had all diverged before they could take a step, too.
+            none = {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(parameter)}
+            none["exp_avg_sq"] = none["exp_avg"]
+            for moment, value in (self.adamw.state.get(parameter) or none).items():
                 tensors[f"{name}:{moment}"] = value.detach().clone()
         return tensors
 
@@ -102,8 +105,8 @@ def state_of(state: Mapping[str, Tensor], positions: Sequence[int]) -> dict[str,
 
 
 def joined_states(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """What `MemberAdamW.state` gives of the members of several optimizers after as many steps, or none for a member
-    that diverged before its first.
+    """What `MemberAdamW.state` gives of the members of several optimizers after as many steps, or fewer for members
+    that all diverged before.
     """
     counts = {name: max(float(state[name]) for state in states) for name in states[0] if not states[0][name].ndim}
     return {
