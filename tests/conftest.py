@@ -16,6 +16,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="the long form of tests/faults, as in: make faults")
+    parser.addoption("--ray", action="store_true", help="the tests that start a Ray cluster, as in: make test-ray")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    on_ray = Path(__file__).parent / "cluster" / "ray"
+    return True if collection_path == on_ray and not config.getoption("--ray") else None
 
 
 @pytest.fixture(scope="session")

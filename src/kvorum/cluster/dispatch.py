@@ -106,6 +106,10 @@ class Dispatch:
             work = self.works[name]
             self._running[getattr(worker, work.method).remote(name, work.given)] = (name, worker, where)
             self.view.told(name, state="running", where=where)
+        # Others may use what is idle; and who waits long may have died before it is given anything.
+        for worker, _ in self._idle:
+            ray().kill(worker)
+        self._idle.clear()
 
     def _look(self) -> None:
         """Wait a moment for something to end."""

@@ -1,0 +1,179 @@
+"""Fits on the workers of a cluster: the same to the last bit, whoever dies."""
+
+import logging
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import kvorum
+from kvorum.cluster.mirror import Mirror
+from kvorum.cluster.storage import Storage
+from kvorum.run import Run
+from tests.cluster.fits import held, in_groups, no_leftovers, same_fit
+from tests.cluster.ray.conftest import LONG, Nodes, Watched, kill, on_cluster
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def long(tiny_model: str, few: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a long fit in groups of two comes to."""
+    run = in_groups(tiny_model, few, tmp_path_factory.mktemp("long") / "run", 2, **LONG)
+    return held(run)
+
+
+def goings_on(caplog: pytest.LogCaptureFixture, group: str) -> list[str]:
+    """Where a group was gone on with, in turn."""
+    return re.findall(rf"{group}: going on after (.*), to epoch", caplog.text)
+
+
+def test_groups_on_a_cluster_are_those_of_one_process(
+    cluster: Nodes, tiny_model: str, few: str, joint: Run, tmp_path: Path
+) -> None:
+    apart = in_groups(tiny_model, few, tmp_path / "apart")
+    run, view = on_cluster(cluster, tiny_model, few, tmp_path / "run")
+    assert held(run) == held(apart)
+    same_fit(joint, run)
+    no_leftovers(run)
+    assert [row.state for row in view.rows.values()] == ["done", "done"] and len(view.wheres) == 2
+    again, view = on_cluster(cluster, tiny_model, few, tmp_path / "run")
+    assert held(again) == held(apart) and not view.rows, "what is done is left as it is"
+
+
+def test_all_members_on_one_worker_are_the_joint_fit_to_the_last_bit(
+    cluster: Nodes, tiny_model: str, few: str, joint: Run, tmp_path: Path
+) -> None:
+    assert held(on_cluster(cluster, tiny_model, few, tmp_path / "run", 4)[0]) == held(joint)
+
+
+def test_by_default_all_workers_are_busy_and_on_machines_of_their_own(
+    cluster: Nodes, tiny_model: str, few: str, tmp_path: Path
+) -> None:
+    nodes = []
+
+    def look(work: str, pid: int) -> None:
+        nodes.extend(cluster.node_of(int(where.rpartition(":")[2])) for where in view.wheres)
+
+    view = Watched(look, at="epoch 1")
+    run, _ = on_cluster(cluster, tiny_model, few, tmp_path / "run", None, view=view, members=6, epochs=1)
+    assert run.facts["groups"] == ["00000-00001", "00002-00003", "00004-00005"]
+    assert len(set(nodes)) == len(nodes) > 1
+
+
+def test_a_worker_that_is_killed_is_followed_by_one_that_goes_on(
+    cluster: Nodes, tiny_model: str, few: str, long: dict[str, bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    view = Watched(kill, at="epoch 2, step 3")
+    run, _ = on_cluster(cluster, tiny_model, few, tmp_path / "run", view=view, **LONG)
+    assert held(run) == long
+    no_leftovers(run)
+    assert view.called is not None and f"{view.called}: its worker " in caplog.text
+    (went_on,) = goings_on(caplog, view.called)
+    assert re.fullmatch(r"epoch 2(, step [3-8])?", went_on), "not from the start"
+    (other,) = {*view.rows} - {view.called}
+    assert goings_on(caplog, other) == []
+    steps = view.saved(view.called)
+    assert len(steps) <= 24 + 3 + 3, "hardly a step was taken twice"
+
+
+def test_a_machine_that_is_lost_is_done_without(
+    cluster: Nodes, tiny_model: str, few: str, long: dict[str, bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    view = Watched(lambda work, pid: cluster.lose(cluster.node_of(pid)), at="epoch 1, step 4")
+    try:
+        run, _ = on_cluster(cluster, tiny_model, few, tmp_path / "run", view=view, **LONG)
+    finally:
+        cluster.add(1)
+    assert view.called is not None and len(goings_on(caplog, view.called)) == 1
+    assert held(run) == long
+    no_leftovers(run)
+
+
+def test_a_worker_that_wakes_up_too_late_may_not_write(
+    cluster: Nodes, tiny_model: str, few: str, long: dict[str, bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A machine is cut off; another goes on with its work, and then it is back."""
+    caplog.set_level(logging.INFO)
+    asleep: list[psutil.Process] = []
+
+    def cut_off(work: str, pid: int) -> None:
+        asleep.append(psutil.Process(pid))
+        asleep[0].suspend()
+        node = cluster.node_of(pid)
+        raylets = [psutil.Process(one.process.pid) for one in node.all_processes["raylet"]]
+        for raylet in raylets:
+            raylet.kill()
+        cluster.cluster.worker_nodes.remove(node)
+        node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+
+    def wake(work: str, pid: int) -> None:
+        if asleep and asleep[0].is_running() and work == view.called and pid != asleep[0].pid:
+            asleep.pop().resume()
+
+    class Both(Watched):
+        def told(self, work: str, **state: Any) -> None:
+            super().told(work, **state)
+            if "saved" in state and self.rows[work].where:
+                wake(work, int(self.rows[work].where.rpartition(":")[2]))
+
+    view = Both(cut_off, at="epoch 1, step 4")
+    try:
+        run, _ = on_cluster(cluster, tiny_model, few, tmp_path / "run", view=view, **LONG)
+    finally:
+        for process in asleep:
+            process.kill()
+        cluster.add(1)
+    assert held(run) == long
+    no_leftovers(run)
+
+
+def test_a_group_that_fails_for_good_is_told_of_and_the_others_are_kept(
+    cluster: Nodes, tiny_model: str, few: str, joint: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "run" / "groups").mkdir(parents=True)
+    (tmp_path / "run" / "groups" / "00000-00001").write_text("in the way")
+    with pytest.raises(kvorum.KvorumError, match="1 of 2 groups failed, the others are done and kept in") as failed:
+        on_cluster(cluster, tiny_model, few, tmp_path / "run")
+    assert "members 0-1: its storage failed" in str(failed.value)
+    assert "3 times in a row without anything saved in between" in str(failed.value)
+    done = Run.open(tmp_path / "run" / "groups" / "00002-00003")
+    assert done.epochs == (0, 1, 2) and not (tmp_path / "run" / "config.yaml").exists()
+    (tmp_path / "run" / "groups" / "00000-00001").unlink()
+    caplog.set_level(logging.INFO)
+    run, _ = on_cluster(cluster, tiny_model, few, tmp_path / "run")
+    same_fit(joint, run)
+    no_leftovers(run)
+    assert goings_on(caplog, "members 2-3") == ["epoch 2"] and goings_on(caplog, "members 0-1") == []
+
+
+def test_a_group_that_cannot_be_fitted_fails_at_once(
+    cluster: Nodes, tiny_model: str, few: str, tmp_path: Path
+) -> None:
+    own = tmp_path / "model"
+    shutil.copytree(tiny_model, own)
+    view = Watched(lambda work, pid: None)
+    view.begin = lambda works: (shutil.rmtree(own), Watched.begin(view, works))[-1]  # type: ignore[method-assign]
+    with pytest.raises(kvorum.KvorumError, match=r"2 of 2 groups failed.*members 0-1, members 2-3: .*model"):
+        on_cluster(cluster, str(own), few, tmp_path / "run", view=view)
+    assert [state.get("state") for _, work, state in view.heard if work == "members 0-1" and "state" in state] == [
+        "running",
+        "failed",
+    ]
+
+
+def test_on_s3(cluster: Nodes, tiny_model: str, few: str, joint: Run, tmp_path: Path, s3: str) -> None:
+    # The workers' own environment holds no keys.
+    url = f"s3://test:test@bucket/runs/on ray{s3}"
+    on_cluster(cluster, tiny_model, few, url)
+    there = Storage(url)
+    Mirror(tmp_path / "fetched", there).fetch()
+    run = Run.open(tmp_path / "fetched")
+    same_fit(joint, run)
+    no_leftovers(run)
+    assert not [name for name in there.names() if name.startswith("groups")]
