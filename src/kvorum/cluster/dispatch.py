@@ -114,7 +114,7 @@ class Dispatch:
     def _look(self) -> None:
         """Wait a moment for something to end."""
         refs = [*self._starting, *self._running]
-        done, _ = ray().wait(refs, num_returns=len(refs), timeout=TICK, fetch_local=False) if refs else ([], [])
+        done, _ = ray().wait(refs, timeout=TICK, fetch_local=False) if refs else ([], [])
         for ref in done:
             if ref in self._starting:
                 self._started(ref)
