@@ -10,6 +10,7 @@ is what each group costs whatever its size: being handed out, loaded, saved and 
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import logging
 import os
@@ -140,7 +141,7 @@ def gaps(noted: list[dict[str, Any]]) -> list[float]:
     found = []
     for pid in {one["pid"] for one in noted}:
         own = sorted((one["begin"], one["end"]) for one in noted if one["pid"] == pid)
-        found += [after[0] - one[1] for one, after in zip(own, own[1:], strict=False)]
+        found += [after[0] - one[1] for one, after in itertools.pairwise(own)]
     return found or [0.0]
 
 

@@ -203,7 +203,7 @@ def test_a_member_that_diverges_in_its_group_is_as_if_among_all(
 def test_if_all_diverge_it_says_so_and_keeps_nothing_of_it(tiny_model: str, few: str, tmp_path: Path) -> None:
     with pytest.raises(kvorum.KvorumError, match=r"every member diverged by epoch 1 .*lower --lr \(it is 1e\+30\)"):
         in_groups(tiny_model, few, tmp_path / "apart", lr=1e30, clip=0.0)
-    with pytest.raises(kvorum.KvorumError, match="1 of 1 groups failed.*every member diverged by epoch 1, step"):
+    with pytest.raises(kvorum.KvorumError, match=r"1 of 1 groups failed.*every member diverged by epoch 1, step"):
         in_groups(tiny_model, few, tmp_path / "one", 4, lr=1e30, clip=0.0)
 
 

@@ -49,9 +49,7 @@ def refuse_other_groups(run: Storage, groups: Sequence[Sequence[int]]) -> None:
         first, last = map(int, other[0].split("-"))
         begun = begun_per_worker(run, [member for group in groups for member in group])
         way = f"go on with --members-per-worker {begun}, or " if begun else ""
-        raise KvorumError(
-            f"{run}: members {first} to {last} are begun as one group; {way}remove {run.within(GROUPS)}"
-        )
+        raise KvorumError(f"{run}: members {first} to {last} are begun as one group; {way}remove {run.within(GROUPS)}")
 
 
 def _names(groups: Sequence[Sequence[int]]) -> set[str]:

@@ -1,6 +1,5 @@
 """A cluster of Ray on this machine: a head without room for workers, and nodes of one CPU core each."""
 
-import dataclasses
 import io
 import logging
 import os
@@ -102,10 +101,6 @@ class Watched(View):
         """All points that a piece of work has told of, in turn."""
         return [state["saved"] for _, name, state in self.heard if name == work and "saved" in state]
 
-    @property
-    def wheres(self) -> set[str]:
-        return {state["where"] for _, _, state in self.heard if state.get("where")}
-
 
 def on_cluster(
     cluster: Nodes, model: str, task: str, out: object, per_worker: int | None = 2, **settings: Any
@@ -120,11 +115,3 @@ def on_cluster(
 
 def kill(work: str, pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-
-
-@dataclasses.dataclass(frozen=True)
-class Apart:
-    """What a fit on a cluster must come to: groups of two, fitted one after another in this process."""
-
-    run: Run
-    settings: dict[str, Any]

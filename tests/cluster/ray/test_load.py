@@ -1,0 +1,16 @@
+"""The load test of benchmarks/ray_load.py, small: more groups than workers, and nothing is lost."""
+
+from pathlib import Path
+
+import pytest
+import ray_load
+
+from tests.cluster.ray.conftest import Nodes
+
+pytestmark = pytest.mark.ray
+
+
+def test_many_small_groups_are_all_fitted(cluster: Nodes, tmp_path: Path) -> None:
+    measured = ray_load.load(cluster.address, tmp_path, 12)
+    assert 1 <= measured["processes that worked"] <= 3, "a worker does one group after another"
+    assert measured["a worker's gap between two groups, median, s"] < 2
