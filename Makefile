@@ -2,7 +2,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test faults lint clean
+.PHONY: demo test test-ray faults lint clean
 
 # Fit an ensemble on built-in facts with a small model that comes as a package, and write its report.
 demo: $(VENV)/.demo
@@ -10,6 +10,11 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/pytest
+
+# Fits on a Ray cluster of several nodes on this machine, whose workers, machines and drivers are killed; and on S3 as
+# a server on this machine answers.
+test-ray: $(VENV)/.ray
+	$(BIN)/pytest tests/cluster --ray
 
 # The long form of tests/faults: every interruption, every damage, and a fuzzer led by coverage. Half an hour.
 faults: $(VENV)/.faults
@@ -34,6 +39,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.demo
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(VENV)/.ray: $(VENV)/.dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[ray,test-ray]'
 	touch $@
 
 $(VENV)/.faults: $(VENV)/.dev
