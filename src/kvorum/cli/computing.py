@@ -1,5 +1,6 @@
 """Commands that compute and write into a run: fit, evaluate, study, check, demo."""
 
+import contextlib
 import dataclasses
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from kvorum.run.directory import is_run
 from kvorum.terminal import answer_table
 
 if TYPE_CHECKING:
+    from kvorum.cluster.fit import Asked
+    from kvorum.cluster.ray_cluster import Cluster
     from kvorum.posterior.job import Job
     from kvorum.posterior.posterior import Posterior
 
@@ -103,19 +106,29 @@ def _fit_spread(config: FitConfig, options: GroupOptions, *, dry_run: bool, alon
         )
     quiet()
     asked = ask(config)
-    if dry_run:
-        from kvorum.cluster.dry_run import describe
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(connected(options)) if options.ray is not None else None
+        if dry_run:
+            _describe_spread(asked, options, cluster)
+            return
+        if cluster is None:
+            runner = one_after_another(lambda: Bars(err), told=lambda line: err.print(escape(line), highlight=False))
+        else:
+            runner = on_ray(cluster, View(err))
+        slots = cluster.slots if cluster is not None else 1
+        fit_in_groups(asked, runner, per_worker=options.members_per_worker, slots=slots)
+    following = "fetch" if is_url(asked.out) else "report"
+    out.print(f"fitted into {asked.out}; next: kvorum {following} {asked.out}", highlight=False, markup=False)
 
-        out.print(escape(describe(asked, options)), highlight=False)
-        return
-    if options.ray is None:
-        runner = one_after_another(lambda: Bars(err), told=lambda line: err.print(escape(line), highlight=False))
-        fit_in_groups(asked, runner, per_worker=options.members_per_worker)
-    else:
-        with connected(options) as cluster:
-            fit_in_groups(asked, on_ray(cluster, View(err)), per_worker=options.members_per_worker, slots=cluster.slots)
-    next_ = f"kvorum fetch {asked.out}" if is_url(asked.out) else f"kvorum report {asked.out}"
-    out.print(f"fitted into {asked.out}; next: {next_}", highlight=False, markup=False)
+
+def _describe_spread(asked: "Asked", options: GroupOptions, cluster: "Cluster | None") -> None:
+    from kvorum.cluster.dry_run import placed, rows
+    from kvorum.posterior.dry_run import describe
+    from kvorum.posterior.job import plan
+
+    job = plan(asked.config, inputs=asked.inputs)
+    more = rows(placed(asked, job, options, cluster), cluster)
+    out.print(escape(describe(job, more, out=asked.out)), highlight=False)
 
 
 def _of_warm_start(arguments: list[str], settings: dict[str, Any]) -> dict[str, Any]:
