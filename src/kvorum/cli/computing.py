@@ -118,7 +118,8 @@ def _fit_spread(config: FitConfig, options: GroupOptions, *, dry_run: bool, alon
         slots = cluster.slots if cluster is not None else 1
         fit_in_groups(asked, runner, per_worker=options.members_per_worker, slots=slots)
     following = "fetch" if is_url(asked.out) else "report"
-    out.print(f"fitted into {asked.out}; next: kvorum {following} {asked.out}", highlight=False, markup=False)
+    place = asked.config.out
+    out.print(f"fitted into {place}; next: kvorum {following} {place}", highlight=False, markup=False)
 
 
 def _describe_spread(asked: "Asked", options: GroupOptions, cluster: "Cluster | None") -> None:
@@ -128,7 +129,7 @@ def _describe_spread(asked: "Asked", options: GroupOptions, cluster: "Cluster | 
 
     job = plan(asked.config, inputs=asked.inputs)
     more = rows(placed(asked, job, options, cluster), cluster)
-    out.print(escape(describe(job, more, out=asked.out)), highlight=False)
+    out.print(escape(describe(job, more, out=asked.config.out)), highlight=False)
 
 
 def _of_warm_start(arguments: list[str], settings: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from kvorum.cluster.dispatch import Dispatch, Work
 from kvorum.cluster.groups import begun_per_worker, grouped, refuse_other_groups, said, storage_of
 from kvorum.cluster.part import Bases, Part, fit_part
 from kvorum.cluster.ray_cluster import Cluster
+from kvorum.cluster.storage import Storage
 from kvorum.cluster.view import View
 from kvorum.cluster.whole import Whole, is_complete, refuse_other_run, whole_run
 from kvorum.config import FitConfig
@@ -58,7 +59,8 @@ def ask(config: FitConfig) -> Asked:
     model = skeleton(config.model, revision=config.revision, trust_remote_code=config.trust_remote_code)
     find_targets(model, config.targets)
     out = config.out or str(out_of(config, inputs.questions.task))
-    return Asked(config=config, out=out, inputs=inputs)
+    # What is kept names the place without the keys to it.
+    return Asked(config=dataclasses.replace(config, out=str(Storage(out))), out=out, inputs=inputs)
 
 
 def fit_in_groups(asked: Asked, runner: Runner, *, per_worker: int | None, slots: int = 1) -> None:
@@ -75,7 +77,7 @@ def fit_in_groups(asked: Asked, runner: Runner, *, per_worker: int | None, slots
         if run is not None:
             refuse_other_run(run, config)
             if is_complete(run, config, asked.inputs.questions):
-                log.info("%s is fitted to epoch %d already", asked.out, run.newest_epoch)
+                log.info("%s is fitted to epoch %d already", whole.storage, run.newest_epoch)
                 return
         size = per_worker or begun_per_worker(whole.storage) or -(-len(members) // max(1, slots))
         groups = grouped(members, size)

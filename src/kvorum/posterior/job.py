@@ -261,7 +261,12 @@ def read_inputs(config: FitConfig, given: Sequence[Task] = (), *, kept: bool = T
 
 
 def out_of(config: FitConfig, task: Task) -> Path:
-    """The run directory of a fit."""
+    """The run directory of a fit in one process; raises `KvorumError` for one on storage."""
+    if config.out is not None and "://" in config.out:
+        raise KvorumError(
+            f"out is {config.out.partition('?')[0]}, and a fit in one process writes to this machine's own disks; "
+            "with --ray or --members-per-worker it goes to storage"
+        )
     return Path(config.out or Path("runs") / task.name)
 
 
