@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kvorum.cluster.news import News, Said
@@ -18,7 +18,14 @@ LOST_IN_A_ROW = 3
 TICK = 0.3
 """Seconds between looks at the cluster."""
 
+Ended = Callable[[str, Any], None]
+"""Told of a piece of work that is done: its name, and what came of it."""
+
 log = logging.getLogger(__name__)
+
+
+def nothing_more(name: str, result: Any) -> None:
+    """Where nothing follows from a piece of work that is done."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +48,9 @@ class _Progress:
 class Dispatch:
     """Work under way on a cluster."""
 
-    def __init__(self, cluster: Cluster, works: Mapping[str, Work], view: View) -> None:
+    def __init__(self, cluster: Cluster, works: Mapping[str, Work], view: View, *, ended: Ended = nothing_more) -> None:
         self.cluster = cluster
+        self.ended = ended
         self.works = dict(works)
         self.view = view
         self.waiting = collections.deque(works)
@@ -143,6 +151,7 @@ class Dispatch:
             if not isinstance(result, Left):
                 self.results[name] = result
                 self.view.told(name, state="done")
+                self.ended(name, result)
         self._idle.append((worker, where))
 
     def _failed(self, name: str, error: BaseException) -> None:
@@ -182,6 +191,14 @@ class Dispatch:
         running = [worker for _, worker, _ in self._running.values()]
         for worker in (*self._starting.values(), *(worker for worker, _ in self._idle), *running):
             ray().kill(worker)
+
+
+def reasons(failed: Iterable[tuple[str, str]]) -> str:
+    """Why work failed, by names and reasons: each reason once, after the names that it is of."""
+    names: dict[str, dict[str, None]] = {}
+    for name, why in failed:
+        names.setdefault(why, {})[name] = None
+    return "; ".join(f"{', '.join(of)}: {why}" for why, of in names.items())
 
 
 def _cause(error: BaseException) -> str:

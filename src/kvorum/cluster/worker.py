@@ -14,6 +14,8 @@ import torch
 from kvorum.cluster.news import Teller
 from kvorum.cluster.part import Bases, Part, fit_part
 from kvorum.cluster.ray_cluster import ray
+from kvorum.cluster.score import Shard, score_shard
+from kvorum.posterior.scoring import Probabilities
 from kvorum.posterior.stop import Stopped, StopRequest
 
 
@@ -64,6 +66,15 @@ class Worker:
             except Stopped as stopped:
                 return Left(str(stopped))
         return None
+
+    def score(self, work: str, shard: Shard) -> Probabilities | Left:
+        """Score a shard; nothing comes of it where a stop is asked for."""
+        with self._telling(work) as (teller, stop):
+            teller.doing("loading")
+            try:
+                return score_shard(shard.fetched(ray().get), self._bases, teller, stop)
+            except Stopped as stopped:
+                return Left(str(stopped))
 
     @contextlib.contextmanager
     def _telling(self, work: str) -> Iterator[tuple[Teller, StopRequest]]:
