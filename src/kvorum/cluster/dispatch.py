@@ -34,6 +34,10 @@ class Work:
 
     method: str
     given: Any
+    after: tuple[str, ...] = ()
+    """What must be done before, by its names; where that fails, this fails with it."""
+    then: Callable[[Any], None] = lambda _: None
+    """Told what came of it, before what comes after it begins."""
 
 
 @dataclasses.dataclass
@@ -98,7 +102,7 @@ class Dispatch:
     def _hire(self, news: Any) -> None:
         """Start workers while there is work for them and room."""
         have = len(self._starting) + len(self._idle) + len(self._running)
-        wanted = min(self.cluster.slots, len(self._running) + len(self.waiting))
+        wanted = min(self.cluster.slots, len(self._running) + len(self._ready()))
         for _ in range(wanted - have):
             worker = (
                 ray()
@@ -109,11 +113,15 @@ class Dispatch:
             self._starting[worker.hello.remote()] = worker
 
     def _hand_out(self) -> None:
-        while self._idle and self.waiting:
-            (worker, where), name = self._idle.pop(0), self.waiting.popleft()
-            work = self.works[name]
+        for name in self._ready()[: len(self._idle)]:
+            self.waiting.remove(name)
+            (worker, where), work = self._idle.pop(0), self.works[name]
             self._running[getattr(worker, work.method).remote(name, work.given)] = (name, worker, where)
             self.view.told(name, state="running", where=where)
+
+    def _ready(self) -> list[str]:
+        """What waits for nothing but a worker."""
+        return [name for name in self.waiting if all(other in self.results for other in self.works[name].after)]
 
     def _look(self) -> None:
         """Wait a moment for something to end."""
@@ -149,6 +157,7 @@ class Dispatch:
             return
         else:
             if not isinstance(result, Left):
+                self.works[name].then(result)
                 self.results[name] = result
                 self.view.told(name, state="done")
                 self.ended(name, result)
@@ -159,9 +168,7 @@ class Dispatch:
         if isinstance(error, OSError) and not isinstance(error, KvorumError):
             self._again(name, f"its storage failed ({_cause(error)})")
             return
-        self.failed[name] = str(error) if isinstance(error, KvorumError) else _cause(error)
-        self.view.told(name, state="failed")
-        log.error("%s failed: %s", name, self.failed[name])
+        self._give_up(name, str(error) if isinstance(error, KvorumError) else _cause(error))
 
     def _lost(self, name: str, where: str, error: BaseException) -> None:
         self._again(name, f"its worker {where} died ({_cause(error)})")
@@ -171,13 +178,21 @@ class Dispatch:
         progress.lost = progress.lost + 1 if progress.saved == progress.saved_when_lost else 1
         progress.saved_when_lost = progress.saved
         if progress.lost >= LOST_IN_A_ROW:
-            self.failed[name] = f"{why}, {progress.lost} times in a row without anything saved in between"
-            self.view.told(name, state="failed")
-            log.error("%s failed: %s", name, self.failed[name])
+            self._give_up(name, f"{why}, {progress.lost} times in a row without anything saved in between")
             return
         log.warning("%s: %s; another goes on from %s", name, why, progress.saved or "the start")
         self.view.told(name, state="waiting")
         self.waiting.appendleft(name)
+
+    def _give_up(self, name: str, why: str) -> None:
+        """A piece of work that failed for good, and what must come after it."""
+        self.failed[name] = why
+        self.view.told(name, state="failed")
+        log.error("%s failed: %s", name, why)
+        for other in [other for other in self.waiting if name in self.works[other].after]:
+            if other in self.waiting:
+                self.waiting.remove(other)
+                self._give_up(other, f"it comes after {name}")
 
     def _hear(self, news: list[Said]) -> None:
         for said in news:
