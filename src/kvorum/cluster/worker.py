@@ -66,7 +66,7 @@ class Worker:
         with self._telling(work) as (teller, stop):
             teller.doing("loading")
             try:
-                fit_part(part, self._bases, teller, stop, saved=teller.point)
+                fit_part(part.fetched(ray().get), self._bases, teller, stop, saved=teller.point)
             except Stopped as stopped:
                 return Left(str(stopped))
         return None
