@@ -17,7 +17,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -127,9 +127,9 @@ def load(address: str, folder: Path, groups: int) -> dict[str, float]:
 def timed(runner: Runner, took: dict[str, float]) -> Runner:
     """The same runner, with the seconds that it took."""
 
-    def run(parts: Any) -> Any:
+    def run(parts: Mapping[str, Part], *more: Any) -> Any:
         begin = time.perf_counter()
-        failed = runner(parts)
+        failed = runner(parts, *more)
         took["fitting"] = time.perf_counter() - begin
         return failed
 

@@ -14,6 +14,7 @@ from kvorum.adapters import AdapterStack
 from kvorum.cluster.fit import one_after_another
 from kvorum.cluster.groups import grouped
 from kvorum.cluster.join import join, split
+from kvorum.cluster.storage import Storage
 from kvorum.posterior.fitting import Fitting
 from kvorum.posterior.progress import Silent
 from kvorum.run import Point, Run, start_run
@@ -163,6 +164,20 @@ def test_wherever_joining_is_cut_short_the_run_is_whole_and_the_same_again_compl
         same_fit(joint, run)
         no_leftovers(run)
     assert at > 10
+
+
+def test_groups_that_joining_left_behind_are_removed(
+    tiny_model: str, few: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(storage: Storage) -> None:
+        raise OSError(5, "the storage is gone")
+
+    monkeypatch.setattr(Storage, "remove_all", gone)
+    with pytest.raises(OSError, match="gone"):
+        in_groups(tiny_model, few, tmp_path / "run", epochs=1)
+    assert (tmp_path / "run" / "groups").is_dir()
+    monkeypatch.undo()
+    no_leftovers(in_groups(tiny_model, few, tmp_path / "run", epochs=1))
 
 
 def _all_but_saying_so(parts: Mapping[str, Any]) -> Mapping[str, str]:

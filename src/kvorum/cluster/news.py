@@ -59,6 +59,8 @@ class Teller(Silent, logging.Handler):
     def __init__(self, work: str, tell: Any, stop: StopRequest) -> None:
         logging.Handler.__init__(self, level=logging.INFO)
         self.said = Said(work)
+        self.part = ""
+        """Of which part of the work is told what is under way."""
         self._tell = tell
         self._stop = stop
         self._at = 0.0
@@ -87,9 +89,9 @@ class Teller(Silent, logging.Handler):
         """Say that all is saved up to a point."""
         self._say(True, saved=str(point))
 
-    def doing(self, what: str) -> None:
-        """Say what is under way."""
-        self._say(True, doing=what)
+    def doing(self, what: str, *, now: bool = True) -> None:
+        """Say what is under way, at once or when it is time to."""
+        self._say(now, doing=what)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Tell a line of the log."""
@@ -105,6 +107,8 @@ class Teller(Silent, logging.Handler):
             self._say(True)
 
     def _say(self, now: bool = False, **state: Any) -> None:
+        if self.part and "doing" in state:
+            state["doing"] = f"{self.part}: {state['doing']}"
         self.said.state |= state
         if not now and time.monotonic() - self._at < EVERY:
             return

@@ -64,10 +64,7 @@ class MemberAdamW:
         """First and second moments and the step count, as `TARGET.lora_A:exp_avg`, and which members are active."""
         tensors = {"active": self.active.clone()}
         for name, parameter in self.named.items():
-            # Of members that had all diverged before they could take a step, too.
-            none = {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(parameter)}
-            none["exp_avg_sq"] = none["exp_avg"]
-            for moment, value in (self.adamw.state.get(parameter) or none).items():
+            for moment, value in (self.adamw.state.get(parameter) or _untouched(parameter)).items():
                 tensors[f"{name}:{moment}"] = value.detach().clone()
         return tensors
 
@@ -112,6 +109,15 @@ def joined_states(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {
         name: torch.cat([state[name] for state in states]) if value.ndim else torch.tensor(counts[name])
         for name, value in states[0].items()
+    }
+
+
+def _untouched(parameter: Tensor) -> dict[str, Tensor]:
+    """AdamW's state before any step: also of members that had all diverged before they could take one."""
+    return {
+        "step": torch.tensor(0.0),
+        "exp_avg": torch.zeros_like(parameter),
+        "exp_avg_sq": torch.zeros_like(parameter),
     }
 
 

@@ -26,13 +26,6 @@ LONG: dict[str, Any] = {"batch_size": 1, "epochs": 3, "save_minutes": 0.0}
 """A fit of 24 steps that is saved after each."""
 
 
-@pytest.fixture(autouse=True)
-def _patient(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Ray's own words stay in its files."""
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
-    yield
-
-
 class Nodes:
     """The cluster, whose machines can be lost."""
 
@@ -75,7 +68,9 @@ class Nodes:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Nodes]:
     pytest.importorskip("ray")
-    os.environ["RAY_DEDUP_LOGS"] = "0"
+    # Its workers take kvorum from here.
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[3] / "src")
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
     made = Nodes()
     yield made
     made.close()
