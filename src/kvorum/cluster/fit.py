@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from kvorum.adapters import find_targets
 from kvorum.cluster.dispatch import Dispatch, Ended, Work, nothing_more, reasons
@@ -27,6 +27,7 @@ from kvorum.run.manifest import NAME
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Runner(Protocol):
     """Fits parts, by their names, and tells of each that is done; returns why those failed that did."""
 
@@ -121,9 +122,8 @@ def begun(asked: Asked, whole: Whole, *, per_worker: int | None, slots: int = 1)
             # They are left where joining was ended just before it removed them.
             whole.storage.within(GROUPS).remove_all()
             return []
-    groups = grouped(
-        members, per_worker or begun_per_worker(whole.storage, members) or -(-len(members) // max(1, slots))
-    )
+    size = per_worker or begun_per_worker(whole.storage, members) or -(-len(members) // max(1, slots))
+    groups = grouped(members, size)
     refuse_other_groups(whole.storage, groups)
     if run is not None and run.epochs:
         whole.begin_groups(run, groups)

@@ -114,11 +114,8 @@ def joined_states(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 def _untouched(parameter: Tensor) -> dict[str, Tensor]:
     """AdamW's state before any step: also of members that had all diverged before they could take one."""
-    return {
-        "step": torch.tensor(0.0),
-        "exp_avg": torch.zeros_like(parameter),
-        "exp_avg_sq": torch.zeros_like(parameter),
-    }
+    moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+    return {"step": torch.tensor(0.0), **moments}
 
 
 def _gradient(parameter: Tensor) -> Tensor:
