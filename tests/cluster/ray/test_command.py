@@ -1,5 +1,6 @@
 """`kvorum fit --ray` as a user types it: ended midway, and asked for what there is not."""
 
+import functools
 import os
 import signal
 import socket
@@ -129,7 +130,7 @@ def test_auto_without_a_cluster_says_how_to_start_one(
 
     # The cluster of these tests runs on this machine, and others may.
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(services, "find_gcs_addresses", set)
+    monkeypatch.setattr(services, "find_gcs_addresses", functools.cache(set))
     monkeypatch.setattr(services, "find_bootstrap_address", lambda temp_dir: None)
     said = fails(capsys, tmp_path / "run", tiny_model, few, "--ray", "auto")
     assert "--ray auto: no Ray cluster runs on this machine; start one with: ray start --head" in said
