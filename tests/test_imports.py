@@ -59,6 +59,7 @@ ALLOWED = {
         "bounded",
         "files",
         "config",
+        "acquisition",
         "active",
         "predictions",
         "run",

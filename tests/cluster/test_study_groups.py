@@ -161,6 +161,7 @@ def test_a_run_of_other_questions_is_refused_though_it_is_complete(tiny_model: s
         fit_study(study(tiny_model, tmp_path / "out", {"one": {}}, **settings), HERE, told=silent)
 
 
+@pytest.mark.slow
 def test_the_command_fits_in_groups_without_a_cluster_and_writes_the_page(
     tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,29 +22,36 @@ FIXED = ("pool", "initial", "batch", "start", "candidates")
 IDENTITY = {"pool_digest": "pool", "test_digest": "test questions", "base_revision": "base model's revision"}
 
 
-def begin(plan: Plan) -> Learned:
+def begin(config: LearnConfig, facts: Mapping[str, Any], path: Path | None = None) -> Learned:
     """The experiment's directory, new or to go on with; only for whom holds the lock.
 
-    More rounds, seeds and acquisition functions may be asked for than before.
+    `facts`: those of `facts_of`. `path`: where the directory is, if not where the experiment's `out` says. More rounds,
+    seeds and acquisition functions may be asked for than before.
 
     Raises `KvorumError` where the directory holds another experiment, or something else.
     """
-    path, facts = Path(plan.config.out), facts_of(plan)
+    path = path or Path(config.out)
     if (path / CONFIG).is_file():
         there = Learned.open(path)
-        if differs := _differing(there, plan.config, facts):
+        if differs := _differing(there, config, facts):
             raise KvorumError(
                 f"{path} holds another experiment: {'; '.join(differs)}. Choose another --out, or remove it"
             )
-        facts["started"] = there.facts.get("started", facts["started"])
-    elif foreign := [file.name for file in path.iterdir() if not _ours(file.name)]:
-        raise KvorumError(f"{path} holds no experiment, but {sorted(foreign)[0]}; choose another --out")
+        facts = {**facts, "started": there.facts.get("started", facts["started"])}
+    else:
+        refuse_foreign(path, [file.name for file in path.iterdir()])
     for half in (file for kind in TEMPORARY for file in path.rglob(kind)):
         remove(half)
     make_folder(path / ROUNDS)
     with atomic(path / CONFIG) as temporary:
-        temporary.write_text(as_yaml(plan.config.as_dict() | {"facts": facts}), encoding="utf-8")
-    return Learned(path, plan.config)
+        temporary.write_text(as_yaml(config.as_dict() | {"facts": dict(facts)}), encoding="utf-8")
+    return Learned(path, config)
+
+
+def refuse_foreign(where: object, names: Iterable[str]) -> None:
+    """Raise `KvorumError` for a directory that holds something else than an experiment, by the names in it."""
+    if foreign := [name for name in names if not _ours(name)]:
+        raise KvorumError(f"{where} holds no experiment, but {min(foreign)}; choose another --out")
 
 
 def facts_of(plan: Plan) -> dict[str, Any]:

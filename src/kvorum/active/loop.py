@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from kvorum.acquisition import ACQUISITION_NAMES, ACQUISITIONS, NEED_HIDDEN, AcquisitionName, Pool
 from kvorum.active.config import LearnConfig
-from kvorum.active.directory import begin
+from kvorum.active.directory import begin, facts_of
 from kvorum.active.hidden import load_hidden, save_hidden
 from kvorum.active.plan import Plan, first_labels, members_of, plan_experiment, rounds_in
 from kvorum.active.progress import Rounds, SilentRounds
@@ -38,7 +38,7 @@ def learn(config: LearnConfig, progress: Rounds | None = None) -> Learned:
     """
     plan = plan_experiment(config)
     with locked(config.out):
-        learned = begin(plan)
+        learned = begin(config, facts_of(plan))
         with progress or SilentRounds() as told:
             Loop(plan, learned, told).run()
     return learned
@@ -58,13 +58,21 @@ class Loop:
     def run(self) -> None:
         """Every round that is still to do."""
         self.told.begin(1 + len(self.config.acquisitions) * self.rounds)
-        self._round(START, 0, {seed: [] for seed in self.config.seeds})
+        self.start()
         for acquisition in self.config.acquisitions:
-            before = {seed: self._added_by(acquisition, 0, seed) for seed in self.config.seeds}
-            for number in range(1, self.rounds + 1):
-                self._round(acquisition, number, before)
-                if number > 1:
-                    self._let_go(acquisition, number - 1)
+            self.follow(acquisition)
+
+    def start(self) -> None:
+        """Round 0, where it is still to do."""
+        self._round(START, 0, {seed: [] for seed in self.config.seeds})
+
+    def follow(self, acquisition: AcquisitionName) -> None:
+        """The rounds after the start by one acquisition function, which need those of no other."""
+        before = {seed: self._added_by(acquisition, 0, seed) for seed in self.config.seeds}
+        for number in range(1, self.rounds + 1):
+            self._round(acquisition, number, before)
+            if number > 1:
+                self._let_go(acquisition, number - 1)
 
     def _round(self, acquisition: str, number: int, labelled: dict[int, list[int]]) -> None:
         """Choose by what the round before has left, fit, score, and keep all of it.
@@ -229,7 +237,7 @@ class Loop:
         """Remove of a round what only the next one needed: hidden states and adapters are large."""
         for seed in self.config.seeds:
             for file in (self.learned.hidden_file, self.learned.adapters_file):
-                remove(file(acquisition, number, seed))
+                self.learned.let_go(file(acquisition, number, seed))
 
     def _states(self, pool: Predictions | None) -> list[PartState]:
         states = []

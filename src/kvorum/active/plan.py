@@ -8,11 +8,13 @@ from functools import cached_property
 
 import numpy as np
 
+from kvorum.acquisition.names import AcquisitionName
 from kvorum.active.config import POOL, LearnConfig
 from kvorum.active.pool import pool_of, without_tested
 from kvorum.adapters.seeds import Stream, generator_seed
+from kvorum.engine import BaseModel
 from kvorum.errors import KvorumError
-from kvorum.posterior.job import Job, plan
+from kvorum.posterior.job import Inputs, Job, plan, read_inputs
 from kvorum.tasks import EncodedQuestion, Question, Task, load_task
 from kvorum.tasks.same import Sameness, sameness
 from kvorum.tasks.sample import limit
@@ -105,8 +107,30 @@ def read_experiment(config: LearnConfig) -> tuple[PoolQuestions, tuple[Task, ...
     return pool, tests
 
 
-def plan_experiment(config: LearnConfig) -> Plan:
-    """Load and check everything that an experiment names.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """An experiment with all that it names beside the base model, read and checked."""
+
+    config: LearnConfig
+    pool: PoolQuestions
+    inputs: Inputs
+    """Of a fit on the whole pool."""
+
+    def of(self, seeds: Sequence[int], acquisitions: Sequence[AcquisitionName]) -> "Experiment":
+        """The same for some of its seeds and acquisition functions alone."""
+        config = dataclasses.replace(self.config, seeds=tuple(seeds), acquisitions=tuple(acquisitions))
+        return dataclasses.replace(self, config=config)
+
+    def plan(self, base: BaseModel | None = None) -> Plan:
+        """Load the base model, unless it is handed over, and check what depends on it.
+
+        Raises `KvorumError` for whatever cannot be run.
+        """
+        return Plan(config=self.config, job=plan(self.config.fit, base=base, inputs=self.inputs), pool=self.pool)
+
+
+def prepare(config: LearnConfig) -> Experiment:
+    """Read and check everything that an experiment names beside the base model.
 
     Raises `KvorumError` for whatever cannot be run.
     """
@@ -119,7 +143,15 @@ def plan_experiment(config: LearnConfig) -> Plan:
         test_split="all",
         source=", ".join(part.task for part in config.pool),
     )
-    return Plan(config=config, job=plan(config.fit, given=[task, *tests]), pool=pool)
+    return Experiment(config=config, pool=pool, inputs=read_inputs(config.fit, [task, *tests], kept=False))
+
+
+def plan_experiment(config: LearnConfig) -> Plan:
+    """Load and check everything that an experiment names.
+
+    Raises `KvorumError` for whatever cannot be run.
+    """
+    return prepare(config).plan()
 
 
 def rounds_in(config: LearnConfig, pool: int) -> int:

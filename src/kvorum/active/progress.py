@@ -111,16 +111,8 @@ class RoundBars(SilentRounds):
     def done(self, learned: Learned, acquisition: str, number: int) -> None:
         """One line a round."""
         self.bars.update(self.all, advance=1)
-        config = learned.config
-        scored = [learned.test(acquisition, number, seed, learned.tests[0]) for seed in config.seeds]
-        labels = [learned.record(acquisition, number, seed).labels for seed in config.seeds]
-        accuracy, nll = [one.accuracy() for one in scored], [one.nll() for one in scored]
         name = f"{acquisition} {number}" if number else START
-        self.console.print(
-            f"{name:<24} {max(labels):>6} labels  accuracy {np.mean(accuracy):.3f} ({_each(accuracy)})  "
-            f"NLL {np.mean(nll):.3f} ({_each(nll)})",
-            highlight=False,
-        )
+        self.console.print(f"{name:<24} {outcome(learned, acquisition, number)}", highlight=False)
 
     def __enter__(self) -> "RoundBars":
         self.bars.start()
@@ -148,6 +140,18 @@ class _Steps(Silent):
         """Move on."""
         self.taken += len(lines)
         self.bars.show("fitting", self.taken, self.total)
+
+
+def outcome(learned: Learned, acquisition: str, number: int) -> str:
+    """What a round of all seeds came to on the first test task, in a line."""
+    seeds = learned.config.seeds
+    scored = [learned.test(acquisition, number, seed, learned.tests[0]) for seed in seeds]
+    labels = [learned.record(acquisition, number, seed).labels for seed in seeds]
+    accuracy, nll = [one.accuracy() for one in scored], [one.nll() for one in scored]
+    return (
+        f"{max(labels):>6} labels  accuracy {np.mean(accuracy):.3f} ({_each(accuracy)})  "
+        f"NLL {np.mean(nll):.3f} ({_each(nll)})"
+    )
 
 
 def _each(values: Sequence[float]) -> str:

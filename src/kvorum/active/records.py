@@ -25,7 +25,7 @@ from kvorum.active.config import LearnConfig, Part, learn_config, name_of
 from kvorum.bounded import read_bounded
 from kvorum.config import describe_errors, read_yaml
 from kvorum.errors import KvorumError
-from kvorum.files import atomic, make_folder, sha256
+from kvorum.files import atomic, make_folder, remove, sha256
 from kvorum.predictions import Predictions
 
 CONFIG = "config.yaml"
@@ -168,11 +168,11 @@ class Learned:
         try:
             found = Record.model_validate(json.loads(read_bounded(file, LARGEST_RECORD)))
         except OSError as error:
-            raise KvorumError(f"{file}: cannot be read: {error.strerror}") from None
+            raise KvorumError(f"{self.said(file)}: cannot be read: {error.strerror}") from None
         except ValidationError as error:
-            raise KvorumError(f"{file}: is no record that kvorum wrote: {describe_errors(error)}") from None
+            raise KvorumError(f"{self.said(file)}: is no record that kvorum wrote: {describe_errors(error)}") from None
         except (ValueError, RecursionError) as error:
-            raise KvorumError(f"{file}: is no record that kvorum wrote: {error}") from None
+            raise KvorumError(f"{self.said(file)}: is no record that kvorum wrote: {error}") from None
         return found
 
     def checked(self, acquisition: str, number: int, seed: int, file: Path) -> Path:
@@ -180,8 +180,8 @@ class Learned:
         record = self.record(acquisition, number, seed)
         if not file.is_file() or record.files.get(file.name) != sha256(file):
             raise KvorumError(
-                f"{file}: is missing or not what was written; remove "
-                f"{self.record_file(acquisition, number, seed)}, and it is made again"
+                f"{self.said(file)}: is missing or not what was written; remove "
+                f"{self.said(self.record_file(acquisition, number, seed))}, and it is made again"
             )
         return file
 
@@ -191,6 +191,14 @@ class Learned:
         make_folder(file.parent)
         with atomic(file) as temporary:
             temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    def let_go(self, file: Path) -> None:
+        """Remove a file that no later round needs, if it is there."""
+        remove(file)
+
+    def said(self, file: Path) -> str:
+        """Where a file of it lies, in words."""
+        return str(file)
 
     def test(self, acquisition: str, number: int, seed: int, task: str) -> Predictions:
         """Predictions on a test task after a round's fit."""

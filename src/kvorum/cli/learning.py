@@ -1,7 +1,7 @@
 """Commands about what to label next: acquire, learn."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -10,8 +10,13 @@ from kvorum.active.records import Learned
 from kvorum.active.to_label import check_place
 from kvorum.cli.reading import show
 from kvorum.cli.terminal_io import err, load_posterior, open_run, out, print_json, quiet, refuse_untrusted, scoring_bar
+from kvorum.cluster.options import LearnRayOptions
+from kvorum.cluster.storage import is_url
 from kvorum.errors import KvorumError
 from kvorum.terminal_acquired import acquired_dict, acquired_table
+
+if TYPE_CHECKING:
+    from kvorum.active.config import LearnConfig
 
 
 def acquire(
@@ -93,6 +98,7 @@ def learn(
     dry_run: bool = False,
     trust_remote_code: bool = False,
     json: bool = False,
+    cluster: Annotated[LearnRayOptions, tyro.conf.arg(name="")] = LearnRayOptions(),  # noqa: B008 - frozen
 ) -> None:
     """Compare ways to choose what to label: rounds of choosing, revealing, fitting; what is done is skipped.
 
@@ -102,6 +108,7 @@ def learn(
         dry_run: Only say what would be labelled, and what is done and left to do; load no model.
         trust_remote_code: Run Python code that comes with the base model, where the experiment asks for it.
         json: Print JSON.
+        cluster: Where it is done.
     """
     from kvorum.active.config import read_learn_config
 
@@ -118,6 +125,11 @@ def learn(
                 out.print(line, highlight=False, markup=False)
         return
     quiet()
+    if cluster.ray is not None:
+        _learn_spread(config, cluster, json=json)
+        return
+    if is_url(config.out):
+        raise KvorumError(f"out is {config.out}: without --ray an experiment goes into a folder of this machine")
     from kvorum.active.loop import learn as learned
     from kvorum.active.progress import RoundBars
 
@@ -125,15 +137,32 @@ def learn(
     _show_experiment(found, json=json)
 
 
-def _show_experiment(learned: Learned, *, json: bool = False) -> None:
-    """Write an experiment's page, and print what it comes to."""
+def _learn_spread(config: "LearnConfig", options: LearnRayOptions, *, json: bool) -> None:
+    """Run an experiment on a cluster."""
+    from kvorum.cluster.learn import ask, learn_in_parts, on_ray
+    from kvorum.cluster.ray_cluster import connected
+    from kvorum.cluster.view import View
+
+    with err.status("reading"):
+        experiment = ask(config)
+    with (
+        connected(options) as cluster,
+        learn_in_parts(experiment, on_ray(cluster, View(err)), per_worker=options.seeds_per_worker) as learned,
+    ):
+        _show_experiment(learned, json=json, where=config.out)
+
+
+def _show_experiment(learned: Learned, *, json: bool = False, where: str | None = None) -> None:
+    """Write an experiment's page, and print what it comes to; `where` it lies, if that is not where it was read."""
     from kvorum.report import write_learning
     from kvorum.report.learning.analyse import analyse
 
     with err.status("drawing"):
-        page = write_learning(learned)
+        page = str(write_learning(learned))
+    where = where or str(learned.path)
+    page = page.replace(str(learned.path), where, 1)
     if json:
-        print_json({"out": str(learned.path), "report": str(page)} | analyse(learned).as_dict())
+        print_json({"out": where, "report": page} | analyse(learned).as_dict())
         return
     show(learned.path)
-    out.print(str(page), highlight=False, markup=False)
+    out.print(page, highlight=False, markup=False)

@@ -3,7 +3,10 @@
 import collections
 import dataclasses
 import logging
+import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
 from typing import Any
 
 from kvorum.cluster.news import News, Said
@@ -17,9 +20,11 @@ LOST_IN_A_ROW = 3
 """How often a piece of work may lose its worker without having saved anything in between."""
 TICK = 0.3
 """Seconds between looks at the cluster."""
+PATIENCE = 30.0
+"""Seconds without a worker after which that is said, and between two tries where one could not be started."""
 
 Ended = Callable[[str, Any], None]
-"""Told of a piece of work that is done: its name, and what came of it."""
+"""Told of a piece of work that is done, before what comes after it begins: its name, and what came of it."""
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +39,8 @@ class Work:
 
     method: str
     given: Any
+    after: tuple[str, ...] = ()
+    """What must be done before, by its names; where that fails, this fails with it."""
 
 
 @dataclasses.dataclass
@@ -64,6 +71,8 @@ class Dispatch:
         self._running: dict[Any, tuple[str, Any, str]] = {}
         """By the reference of a result, the work, its worker and where that is."""
         self._never_started = 0
+        self._hire_from = 0.0
+        self._stuck_since = time.monotonic()
 
     def run(self) -> None:
         """All work to its end; afterwards `results` and `failed` hold what came of each piece.
@@ -97,8 +106,16 @@ class Dispatch:
 
     def _hire(self, news: Any) -> None:
         """Start workers while there is work for them and room."""
+        now = time.monotonic()
+        if self._running or not self._starting:
+            self._stuck_since = now
+        elif now - self._stuck_since > PATIENCE:
+            self._stuck_since = now
+            log.warning("waiting for a worker: whatever else runs on the cluster leaves no room, or machines are slow")
+        if now < self._hire_from:
+            return
         have = len(self._starting) + len(self._idle) + len(self._running)
-        wanted = min(self.cluster.slots, len(self._running) + len(self.waiting))
+        wanted = min(self.cluster.slots, len(self._running) + len(self._ready()))
         for _ in range(wanted - have):
             worker = (
                 ray()
@@ -109,16 +126,23 @@ class Dispatch:
             self._starting[worker.hello.remote()] = worker
 
     def _hand_out(self) -> None:
-        while self._idle and self.waiting:
-            (worker, where), name = self._idle.pop(0), self.waiting.popleft()
-            work = self.works[name]
+        for name in self._ready()[: len(self._idle)]:
+            self.waiting.remove(name)
+            (worker, where), work = self._idle.pop(0), self.works[name]
             self._running[getattr(worker, work.method).remote(name, work.given)] = (name, worker, where)
             self.view.told(name, state="running", where=where)
+
+    def _ready(self) -> list[str]:
+        """What waits for nothing but a worker."""
+        return [name for name in self.waiting if all(other in self.results for other in self.works[name].after)]
 
     def _look(self) -> None:
         """Wait a moment for something to end."""
         refs = [*self._starting, *self._running]
-        done, _ = ray().wait(refs, num_returns=len(refs), timeout=TICK, fetch_local=False) if refs else ([], [])
+        if not refs:
+            time.sleep(TICK)
+            return
+        done, _ = ray().wait(refs, num_returns=1, timeout=TICK, fetch_local=False)
         for ref in done:
             if ref in self._starting:
                 self._started(ref)
@@ -130,13 +154,23 @@ class Dispatch:
         try:
             hello = ray().get(ref)
         except ray().exceptions.RayError as error:
-            self._never_started += 1
-            if self._never_started >= LOST_IN_A_ROW and not self._running and not self._idle:
-                raise KvorumError(f"no worker could be started: {_cause(error)}") from error
-            log.warning("a worker could not be started: %s", _cause(error))
+            self._not_started(_cause(error))
+            return
+        if hello.kvorum != version("kvorum"):
+            ray().kill(worker)
+            self._not_started(f"{hello.host} has kvorum {hello.kvorum}, and here is {version('kvorum')}")
             return
         self._never_started = 0
         self._idle.append((worker, f"{hello.host}:{hello.pid}"))
+
+    def _not_started(self, why: str) -> None:
+        """A worker that did not come to life; raises `KvorumError` where none does."""
+        self._never_started += 1
+        if self._never_started >= LOST_IN_A_ROW and not self._running and not self._idle:
+            raise KvorumError(f"no worker could be started: {why}")
+        log.warning("a worker could not be started: %s", why)
+        # While others work there is time to try again; a machine that takes none would be asked without end.
+        self._hire_from = time.monotonic() + (PATIENCE if self._running else TICK)
 
     def _ended(self, ref: Any) -> None:
         name, worker, where = self._running.pop(ref)
@@ -149,9 +183,9 @@ class Dispatch:
             return
         else:
             if not isinstance(result, Left):
+                self.ended(name, result)
                 self.results[name] = result
                 self.view.told(name, state="done")
-                self.ended(name, result)
         self._idle.append((worker, where))
 
     def _failed(self, name: str, error: BaseException) -> None:
@@ -159,9 +193,12 @@ class Dispatch:
         if isinstance(error, OSError) and not isinstance(error, KvorumError):
             self._again(name, f"its storage failed ({_cause(error)})")
             return
-        self.failed[name] = str(error) if isinstance(error, KvorumError) else _cause(error)
-        self.view.told(name, state="failed")
-        log.error("%s failed: %s", name, self.failed[name])
+        if isinstance(error, KvorumError):
+            self._give_up(name, str(error))
+            return
+        # A mistake of kvorum's, or of a library: where it happened is worth knowing.
+        log.error("%s", "".join(traceback.format_exception(error)))
+        self._give_up(name, f"{type(error).__name__}: {_cause(error)}")
 
     def _lost(self, name: str, where: str, error: BaseException) -> None:
         self._again(name, f"its worker {where} died ({_cause(error)})")
@@ -171,13 +208,22 @@ class Dispatch:
         progress.lost = progress.lost + 1 if progress.saved == progress.saved_when_lost else 1
         progress.saved_when_lost = progress.saved
         if progress.lost >= LOST_IN_A_ROW:
-            self.failed[name] = f"{why}, {progress.lost} times in a row without anything saved in between"
-            self.view.told(name, state="failed")
-            log.error("%s failed: %s", name, self.failed[name])
+            self._give_up(name, f"{why}, {progress.lost} times in a row without anything saved in between")
             return
         log.warning("%s: %s; another goes on from %s", name, why, progress.saved or "the start")
         self.view.told(name, state="waiting")
         self.waiting.appendleft(name)
+
+    def _give_up(self, name: str, why: str) -> None:
+        """A piece of work that failed for good, and what must come after it."""
+        if why not in self.failed.values():
+            log.error("%s failed: %s", name, why)
+        self.failed[name] = why
+        self.view.told(name, state="failed")
+        for other in [other for other in self.waiting if name in self.works[other].after]:
+            if other in self.waiting:
+                self.waiting.remove(other)
+                self._give_up(other, f"it comes after {name}")
 
     def _hear(self, news: list[Said]) -> None:
         for said in news:

@@ -3,13 +3,13 @@
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from kvorum.adapters import find_targets
 from kvorum.cluster.dispatch import Dispatch, Ended, Work, nothing_more, reasons
 from kvorum.cluster.groups import begun_per_worker, grouped, refuse_other_groups, said, storage_of
 from kvorum.cluster.part import Bases, Part, fit_part
-from kvorum.cluster.ray_cluster import Cluster
+from kvorum.cluster.ray_cluster import Cluster, ray
 from kvorum.cluster.storage import Storage
 from kvorum.cluster.view import View
 from kvorum.cluster.whole import Whole, refuse_other_run, whole_run
@@ -151,7 +151,14 @@ def on_ray(cluster: Cluster, view: View) -> Runner:
     """A runner that fits parts on the workers of a cluster."""
 
     def run(parts: Mapping[str, Part], ended: Ended = nothing_more) -> dict[str, str]:
-        dispatch = Dispatch(cluster, {name: Work("fit", part) for name, part in parts.items()}, view, ended=ended)
+        lent: dict[int, Any] = {}
+        works = {}
+        for name, part in parts.items():
+            # The questions of a fit go to the cluster once, however many groups it has.
+            if id(part.inputs) not in lent:
+                lent[id(part.inputs)] = ray().put(part.inputs)
+            works[name] = Work("fit", dataclasses.replace(part, inputs=lent[id(part.inputs)]))
+        dispatch = Dispatch(cluster, works, view, ended=ended)
         dispatch.run()
         return dispatch.failed
 

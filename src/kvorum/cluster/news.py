@@ -59,6 +59,8 @@ class Teller(Silent, logging.Handler):
     def __init__(self, work: str, tell: Any, stop: StopRequest) -> None:
         logging.Handler.__init__(self, level=logging.INFO)
         self.said = Said(work)
+        self.part = ""
+        """Of which part of the work is told what is under way."""
         self._tell = tell
         self._stop = stop
         self._at = 0.0
@@ -76,7 +78,7 @@ class Teller(Silent, logging.Handler):
         rate = sum(line["tokens"] for line in lines) / max(1e-9, now - self._steps_at)
         self._steps_at = now
         step = (last["epoch"] - 1) * self._each + last["step"] + 1
-        self._say(doing="fitting", epoch=last["epoch"], step=step, rate=rate, loss=last["loss"])
+        self._say(doing="fitting", epoch=last["epoch"], step=step, rate=rate, loss=tuple(last["loss"]))
 
     def scored(self, epoch: int, task: str, done: int, total: int) -> None:
         """Say how far scoring is."""
@@ -87,9 +89,9 @@ class Teller(Silent, logging.Handler):
         """Say that all is saved up to a point."""
         self._say(True, saved=str(point))
 
-    def doing(self, what: str) -> None:
-        """Say what is under way."""
-        self._say(True, doing=what)
+    def doing(self, what: str, *, now: bool = True) -> None:
+        """Say what is under way, at once or when it is time to."""
+        self._say(now, doing=what)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Tell a line of the log."""
@@ -105,6 +107,8 @@ class Teller(Silent, logging.Handler):
             self._say(True)
 
     def _say(self, now: bool = False, **state: Any) -> None:
+        if self.part and "doing" in state:
+            state["doing"] = f"{self.part}: {state['doing']}"
         self.said.state |= state
         if not now and time.monotonic() - self._at < EVERY:
             return

@@ -54,3 +54,18 @@ class GroupOptions(RayOptions):
     def wanted(self) -> bool:
         """Whether members are to be spread at all."""
         return self.ray is not None or self.members_per_worker is not None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LearnRayOptions(RayOptions):
+    """How the seeds of an experiment are spread."""
+
+    __pydantic_config__: ClassVar = RayOptions.__pydantic_config__
+
+    seeds_per_worker: int = 1
+    """With --ray, seeds that a worker fits together."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seeds_per_worker < 1:
+            raise KvorumError(f"seeds_per_worker is {self.seeds_per_worker}; it must be at least 1")

@@ -11,6 +11,10 @@ from typing import Any
 
 import torch
 
+from kvorum.active.directory import facts_of
+from kvorum.active.plan import Experiment
+from kvorum.cluster.learn_part import LearnPart, learn_part
+from kvorum.cluster.learn_rounds import ToldRounds
 from kvorum.cluster.news import Teller
 from kvorum.cluster.part import Bases, Part, fit_part
 from kvorum.cluster.ray_cluster import ray
@@ -62,7 +66,7 @@ class Worker:
         with self._telling(work) as (teller, stop):
             teller.doing("loading")
             try:
-                fit_part(part, self._bases, teller, stop, saved=teller.point)
+                fit_part(part.fetched(ray().get), self._bases, teller, stop, saved=teller.point)
             except Stopped as stopped:
                 return Left(str(stopped))
         return None
@@ -75,6 +79,22 @@ class Worker:
                 return score_shard(shard.fetched(ray().get), self._bases, teller, stop)
             except Stopped as stopped:
                 return Left(str(stopped))
+
+    def look(self, work: str, experiment: Experiment) -> dict[str, Any]:
+        """Load an experiment's base model, check what depends on it, and say what was found."""
+        with self._telling(work) as (teller, _):
+            teller.doing("loading")
+            return facts_of(experiment.plan(self._bases.of(experiment.config.fit)))
+
+    def learn(self, work: str, part: LearnPart) -> Left | None:
+        """The rounds of a part of an experiment, or those until a stop is asked for."""
+        with self._telling(work) as (teller, stop):
+            teller.doing("loading")
+            try:
+                learn_part(part, self._bases, ToldRounds(teller, stop))
+            except Stopped as stopped:
+                return Left(str(stopped))
+        return None
 
     @contextlib.contextmanager
     def _telling(self, work: str) -> Iterator[tuple[Teller, StopRequest]]:
