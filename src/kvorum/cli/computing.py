@@ -222,7 +222,7 @@ def evaluate(
         trust_remote_code: Run Python code that comes with the base model.
         cluster: Where it is computed.
     """
-    from kvorum.cluster.storage import is_url
+    from kvorum.cluster.storage import Storage, is_url
     from kvorum.tasks import load_task
 
     def asked(opened: Run) -> "tuple[list[Task], tuple[int, ...]]":
@@ -234,8 +234,8 @@ def evaluate(
         return
     if is_url(run):
         raise KvorumError(
-            f"{run} is a URL, and is scored there by the workers of a cluster alone (--ray); kvorum fetch {run} brings "
-            "the run here"
+            f"{Storage(run)} is a URL, where a run is scored by the workers of a cluster alone (--ray); kvorum fetch "
+            f"{Storage(run)} brings it here"
         )
     opened = open_run(Path(run))
     tasks, chosen = asked(opened)

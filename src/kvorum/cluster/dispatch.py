@@ -216,9 +216,10 @@ class Dispatch:
 
     def _give_up(self, name: str, why: str) -> None:
         """A piece of work that failed for good, and what must come after it."""
+        if why not in self.failed.values():
+            log.error("%s failed: %s", name, why)
         self.failed[name] = why
         self.view.told(name, state="failed")
-        log.error("%s failed: %s", name, why)
         for other in [other for other in self.waiting if name in self.works[other].after]:
             if other in self.waiting:
                 self.waiting.remove(other)

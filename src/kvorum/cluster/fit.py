@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from kvorum.adapters import find_targets
 from kvorum.cluster.dispatch import Dispatch, Ended, Work, nothing_more, reasons
@@ -23,6 +23,7 @@ from kvorum.posterior.stop import Stopped, StopRequest
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Runner(Protocol):
     """Fits parts, by their names, and tells of each that is done; returns why those failed that did."""
 
