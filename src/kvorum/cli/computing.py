@@ -52,6 +52,7 @@ SHARED = (
     "rank",
     "alpha",
     "targets",
+    "quantize",
 )
 """What a fit takes over from the run that it goes on from, unless it is told otherwise."""
 

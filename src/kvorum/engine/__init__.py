@@ -2,6 +2,7 @@
 
 from kvorum.engine.attention import attached, packed_attention
 from kvorum.engine.base_model import BaseModel, fingerprint, load_base, skeleton
+from kvorum.engine.checkpointed import checkpointed
 from kvorum.engine.compiled import compiled
 from kvorum.engine.pack import Item, Pack, Scorable, build_pack, plan_packs
 from kvorum.engine.score import CandidateScores, score_pack
@@ -15,6 +16,7 @@ __all__ = [
     "Scorable",
     "attached",
     "build_pack",
+    "checkpointed",
     "compiled",
     "fingerprint",
     "load_base",

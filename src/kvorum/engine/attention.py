@@ -54,7 +54,7 @@ def packed_attention(
         raise KvorumError("packed attention takes no attention mask and no dropout on the attention weights")
     if not getattr(module, "is_causal", True):
         raise KvorumError(f"{type(module).__name__} is not causal; kvorum runs decoders only")
-    layout = kvorum_layout
+    layout = kvorum_layout.beside(query)
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     mask = layout.mask(sliding_window)

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from kvorum.adapters import AdapterStack, Attachment, Stream, generator_seed
-from kvorum.engine import Item, attached, compiled
+from kvorum.engine import Item, attached, checkpointed, compiled
 from kvorum.errors import KvorumError
 from kvorum.posterior.job import Job, digests_of_tests
 from kvorum.posterior.memory import within_memory
@@ -71,7 +71,7 @@ class Fitting:
                 self.point = self._resumable(run)
                 stack, moments = load_point(run, job, self.point)
                 log.info("going on after %s, to epoch %d", self.point, self.config.epochs)
-        self.stack = stack.to(job.base.device)
+        self.stack = stack.beside(job.base.model)
         self.optimizer = MemberAdamW(self.stack, clip=self.config.clip)
         if moments:
             self.optimizer.load_state(moments)
@@ -114,6 +114,7 @@ class Fitting:
         trial = [Item(self.stack.active[0], question) for question in self.job.encoded[:2]]
         with (
             attached(self.job.base.model, self.stack, dropout=self.config.dropout) as attachment,
+            checkpointed(attachment, wanted=self.config.gradient_checkpointing),
             compiled(attachment, trial, self.config.answer_format, wanted=wanted),
         ):
             for step in range(self.point.step, last + 1):
@@ -289,7 +290,7 @@ class Fitting:
         facts = self.run.facts if self.run is not None else job.facts()
         return Posterior(
             base=job.base,
-            stack=self.stack.to(job.base.device),
+            stack=self.stack.beside(job.base.model),
             prompt=job.prompt,
             normalisation=self.config.normalisation,
             token_budget=self.config.token_budget,

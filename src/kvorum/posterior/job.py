@@ -172,11 +172,18 @@ def plan(
         log.warning("diversity is empty and dropout 0: all %d members will be one and the same", config.members)
     questions = read_questions(config, given)
     warm = read_warm_start(config, out_of(config, questions.task) if kept else None)
+    if base is not None and base.quantize != config.quantize:
+        raise KvorumError(
+            f"quantize is {config.quantize}, and the model that was handed over is held otherwise ({base.quantize}); "
+            f"name the model instead, or say quantize={base.quantize!r}"
+        )
     base = base or load_base(
         config.model,
         revision=config.revision,
         device=config.device,
         dtype=config.dtype,
+        quantize=config.quantize,
+        device_map=config.device_map,
         trust_remote_code=config.trust_remote_code,
     )
     targets = find_targets(base.model, config.targets)
