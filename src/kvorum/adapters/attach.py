@@ -44,7 +44,7 @@ class Route:
         for position, count in zip(positions, tokens, strict=True):
             spans[position, 0], spans[position, 1] = stop, stop + count
             stop += count
-        owner = torch.repeat_interleave(torch.tensor(positions), torch.tensor(tokens))
+        owner = torch.cat([torch.full((count,), position) for position, count in zip(positions, tokens, strict=True)])
         return cls(spans, sent(owner, device))
 
     def owner_on(self, device: torch.device) -> Int[Tensor, " token"]:

@@ -24,10 +24,8 @@ class MemberAdamW:
         self.clip = clip
         """The largest gradient norm of a member; 0 = no clipping."""
         self.adamw = torch.optim.AdamW(self.parameters, lr=0.0, weight_decay=0.0)
-        self.active: Bool[Tensor, " member"] = torch.ones(
-            len(stack.members), dtype=torch.bool, device=self.parameters[0].device
-        )
-        self.active[[i for i in range(len(stack.members)) if i not in stack.active]] = False
+        active = torch.tensor([i in stack.active for i in range(len(stack.members))])
+        self.active: Bool[Tensor, " member"] = active.to(self.parameters[0].device)
 
     def step(self, loss: Float[Tensor, " member"], lr: float) -> Float[Tensor, " member"]:
         """One step at a learning rate; returns each member's gradient norm before clipping.
