@@ -76,7 +76,7 @@ def fit_with(arguments: list[str]) -> None:
     config = fit_config({name: getattr(asked, name) for name in SETTINGS}, where="kvorum fit")
     if trusting and not config.trust_remote_code:
         refuse_untrusted(str(file), config.model)
-    job = _plan(config)
+    job = _plan(config, weights=not asked.dry_run)
     if asked.dry_run:
         from kvorum.posterior.dry_run import describe
 
@@ -113,12 +113,12 @@ def _flags(defaults: dict[str, Any]) -> type:
     return dataclasses.make_dataclass("fit", fields, kw_only=True, frozen=True)
 
 
-def _plan(config: FitConfig) -> "Job":
+def _plan(config: FitConfig, *, weights: bool = True) -> "Job":
     with err.status("loading"):
         from kvorum.posterior.job import plan
 
         quiet()
-        job = plan(config)
+        job = plan(config, weights=weights)
     for task in job.evaluation:
         if task.name == job.task.name and task.tested_on_train:
             err.print(f"note: {task.name} is scored on the questions that it is fitted on", highlight=False)

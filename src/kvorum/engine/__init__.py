@@ -5,6 +5,7 @@ from kvorum.engine.base_model import BaseModel, fingerprint, load_base, skeleton
 from kvorum.engine.checkpointed import checkpointed
 from kvorum.engine.compiled import compiled
 from kvorum.engine.pack import Item, Pack, Scorable, build_pack, plan_packs
+from kvorum.engine.planned import planned_base
 from kvorum.engine.score import CandidateScores, score_pack
 from kvorum.engine.selfcheck import verify_packed
 
@@ -22,6 +23,7 @@ __all__ = [
     "load_base",
     "packed_attention",
     "plan_packs",
+    "planned_base",
     "score_pack",
     "skeleton",
     "verify_packed",

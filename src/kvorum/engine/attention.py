@@ -86,6 +86,8 @@ AttentionInterface.register(NAME, packed_attention)
 
 def prepared(layout: Layout, model: nn.Module) -> Layout:
     """The same layout with what all layers of a transformers model need made once."""
+    if layout.places:
+        return layout
     config: Any = cast(PreTrainedModel, model).config.get_text_config()
     windows = {None, getattr(config, "sliding_window", None)}
     masks = {window: mask for window in windows if (mask := layout.mask(window)) is not None}

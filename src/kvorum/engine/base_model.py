@@ -21,7 +21,16 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from kvorum.adapters import first_device
-from kvorum.engine.quantised import DeviceMap, Quantize, numbers, refuse_unfit, settle, told
+from kvorum.engine.quantised import (
+    DeviceMap,
+    Quantize,
+    bytes_held,
+    numbers,
+    refuse_mismatch,
+    refuse_missing,
+    settle,
+    told,
+)
 from kvorum.engine.spread import leave_in_place
 from kvorum.errors import KvorumError, nearest
 
@@ -46,11 +55,18 @@ class BaseModel:
     """The hub's commit, or a digest of the local files, or of some weights of a model handed over."""
     quantize: Quantize = "off"
     """How its linear maps are held."""
+    planned: torch.device | None = None
+    """Of a model without weights: where it would be."""
 
     @property
     def device(self) -> torch.device:
         """Where it takes its tokens."""
-        return first_device(self.model)
+        return self.planned or first_device(self.model)
+
+    @property
+    def bytes(self) -> int:
+        """What its weights take."""
+        return sum(bytes_held(module) for module in own_weights(self.model))
 
     @property
     def max_length(self) -> int:
@@ -81,18 +97,17 @@ def load_base(
 
     Raises `KvorumError` where there is no such model, it is no causal language model, or it cannot be held so.
     """
-    where = _place(device)
+    where = place_of(device)
     try:
         torch.zeros(1, device=where)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise KvorumError(f"device '{device}' is not there ({_first_line(error)})") from error
+        raise KvorumError(f"device '{device}' is not there ({first_line(error)})") from error
     precision = precision_of(dtype, where)
-    refuse_unfit(Path(name), name, quantize, device_map)
-    source: str | Path = name
-    if name == SMOLLM2:
-        source = _packaged_smollm2()
+    refuse_mismatch(Path(name), name, quantize)
+    refuse_missing(quantize, device_map)
+    path = source_of(name)
+    source = path if name == SMOLLM2 else name
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    path = Path(source)
     held: dict[str, Any] = told(quantize, precision)
     if device_map == "auto":
         held["device_map"] = "auto"
@@ -120,8 +135,14 @@ def load_base(
     return BaseModel(name, model.eval(), tokenizer, found, quantize)  # pyright: ignore[reportArgumentType]
 
 
-def _place(device: str) -> torch.device:
+def place_of(device: str) -> torch.device:
+    """The device of a name."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+
+
+def source_of(name: str) -> Path:
+    """Where a name leads: a folder or file that is there, or else what it would be."""
+    return _packaged_smollm2() if name == SMOLLM2 else Path(name)
 
 
 def precision_of(dtype: Dtype, where: torch.device) -> torch.dtype:
@@ -146,7 +167,7 @@ def skeleton(name: str, *, revision: str | None = None, trust_remote_code: bool 
 
     Raises `KvorumError` where there is no such model, or its configuration makes none.
     """
-    source = _packaged_smollm2() if name == SMOLLM2 else Path(name)
+    source = source_of(name)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision}
     try:
         if source.suffix == ".gguf":
@@ -156,7 +177,7 @@ def skeleton(name: str, *, revision: str | None = None, trust_remote_code: bool 
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise KvorumError(f"the configuration of model '{name}' could not be loaded: {_first_line(error)}") from error
+        raise KvorumError(f"the configuration of model '{name}' could not be loaded: {first_line(error)}") from error
 
 
 def fingerprint(model: PreTrainedModel) -> str:
@@ -189,13 +210,14 @@ def _load_pretrained(
         if not Path(source).exists():
             raise KvorumError(
                 f"model '{name}' is no folder or .gguf file here, and could not be loaded from the hub as an id"
-                f"{nearest(name, [SMOLLM2]) if '/' not in name else ''} ({_first_line(error)})"
+                f"{nearest(name, [SMOLLM2]) if '/' not in name else ''} ({first_line(error)})"
             ) from error
-        raise KvorumError(f"model '{name}' could not be loaded: {_first_line(error)}") from error
+        raise KvorumError(f"model '{name}' could not be loaded: {first_line(error)}") from error
     return model, tokenizer
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says first."""
     return str(error).strip().partition("\n")[0]
 
 
@@ -214,7 +236,7 @@ def _load_gguf(path: Path, precision: torch.dtype, *, in_blocks: bool = False, *
     except (OSError, ValueError, KeyError) as error:
         if isinstance(error, KvorumError):
             raise
-        raise KvorumError(f"{path}: is no GGUF file that transformers can load ({_first_line(error)})") from error
+        raise KvorumError(f"{path}: is no GGUF file that transformers can load ({first_line(error)})") from error
     return model, tokenizer
 
 

@@ -8,7 +8,7 @@ Imported only where it is wanted: an older transformers has none of what it buil
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,9 @@ class GgufLinear(nn.Linear):
         self.weight = _blocks(self.out_features, self.in_features, kind)
         self.bias = before.bias
 
-    def forward(self, x: Float[Tensor, "*token in_"]) -> Float[Tensor, "*token out"]:
+    def forward(self, input: Float[Tensor, "*token in_"]) -> Float[Tensor, "*token out"]:
         """The weight is made of its blocks for this product alone."""
-        # By the tensor that is there now: accelerate may have exchanged it by the backward pass.
-        return unpacked.linear(x, functools.partial(_rows, self.weight, self.kind), self.out_features, self.bias)
+        return unpacked.linear(input, [self.weight], functools.partial(_rows, self.kind), self.out_features, self.bias)
 
 
 class GgufEmbedding(nn.Embedding):
@@ -68,11 +67,12 @@ class GgufEmbedding(nn.Embedding):
 
 
 def _blocks(rows: int, columns: int, kind: int) -> nn.Parameter:
-    return nn.Parameter(torch.empty(rows, row_bytes(kind, columns), dtype=torch.uint8), requires_grad=False)
+    empty = torch.empty(rows, row_bytes(kind, columns), dtype=torch.uint8, device="meta")
+    return nn.Parameter(empty, requires_grad=False)
 
 
-def _rows(weight: Tensor, kind: int, part: slice, dtype: torch.dtype) -> Tensor:
-    rows = weight[part]
+def _rows(kind: int, held: Sequence[Tensor], part: slice, dtype: torch.dtype) -> Tensor:
+    rows = held[0][part]
     return dequantize(rows, kind, dtype).view(len(rows), -1)
 
 
@@ -92,8 +92,6 @@ def plan_of(path: Path, model: PreTrainedModel) -> Plan:
 
     Raises `KvorumError` where none can stay as it is.
     """
-            "quantize gguf needs a newer transformers; pip install -U transformers, or leave quantize off"
-        )
     try:
         header = GgufHeader.from_file(str(path))
     except (OSError, ValueError, KeyError) as error:
@@ -142,9 +140,20 @@ def _read(path: Path, plan: Plan, dtype: torch.dtype) -> dict[str, Tensor]:
     return found
 
 
-def bytes_of(kind: int, rows: int, columns: int) -> int:
-    """What a weight takes in blocks."""
-    return rows * row_bytes(kind, columns)
+def put_in_blocks(path: Path, model: PreTrainedModel, dtype: torch.dtype) -> Plan:
+    """Exchange the modules of a model whose weights stay in blocks, for such as take them.
+
+    Raises `KvorumError` where no weight can stay as the file has it.
+    """
+    plan = plan_of(path, model)
+    for name, kind in plan.kinds.items():
+        place = name.removesuffix(".weight")
+        module: Any = model.get_submodule(place)
+        own = GgufLinear(module, kind) if isinstance(module, nn.Linear) else GgufEmbedding(module, kind, dtype)
+        model.set_submodule(place, own)
+    # One table of blocks for both, where the head is the embeddings.
+    model.tie_weights()
+    return plan
 
 
 @contextmanager
@@ -161,8 +170,6 @@ def left_in_blocks(path: Path) -> Iterator[None]:
 
 def _quantizer(path: Path) -> Any:
     """What loads such a file: transformers' own, with modules of ours for the weights that stay."""
-            "quantize gguf needs a newer transformers; pip install -U transformers, or leave quantize off"
-        )
 
     class InBlocks(GgufHfQuantizer):
         def validate_environment(self, *args: Any, **others: Any) -> None:
@@ -181,13 +188,7 @@ def _quantizer(path: Path) -> Any:
             return dtype
 
         def _process_model_before_weight_loading(self, model: Any, **others: Any) -> None:
-            self.plan = plan_of(path, model)
-            for name, kind in self.plan.kinds.items():
-                place = name.removesuffix(".weight")
-                module = model.get_submodule(place)
-                linear = isinstance(module, nn.Linear)
-                own = GgufLinear(module, kind) if linear else GgufEmbedding(module, kind, self.dtype)
-                model.set_submodule(place, own)
+            self.plan = put_in_blocks(path, model, self.dtype)
 
         def get_state_dict(self, checkpoint_file: str, model: Any) -> dict[str, Tensor]:
             return _read(path, self.plan, self.dtype)

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +21,8 @@ BLOCK, BLOCKS = 64, 256
 """Numbers that share a scale in 4 bits, and scales that share one of their own."""
 
 
-def refuse_unfit(source: Path, name: str, quantize: Quantize, device_map: DeviceMap) -> None:
-    """Raise `KvorumError` for what cannot be, before anything is loaded."""
+def refuse_mismatch(source: Path, name: str, quantize: Quantize) -> None:
+    """Raise `KvorumError` where a model cannot be held so."""
     is_gguf = source.suffix == ".gguf"
     if quantize == "gguf" and not is_gguf:
         raise KvorumError(
@@ -33,6 +34,10 @@ def refuse_unfit(source: Path, name: str, quantize: Quantize, device_map: Device
             f"quantize {quantize}: {source.name} is quantised already, and would be rounded twice; say --quantize gguf "
             "to keep it as it is"
         )
+
+
+def refuse_missing(quantize: Quantize, device_map: DeviceMap) -> None:
+    """Raise `KvorumError` where a package is not there that is needed."""
     needed = [("bitsandbytes", quantize in ("4bit", "8bit")), ("accelerate", quantize != "off" or device_map != "off")]
     what = f"quantize {quantize}" if quantize != "off" else f"device_map {device_map}"
     for package, wanted in needed:
@@ -75,12 +80,12 @@ def settle(model: nn.Module) -> None:
 
 
 def _in_8_bits(module: Any, x: Tensor) -> Tensor:
-    weight: Any = module.weight
+    return unpacked.linear(x, [module.weight.data, module.weight.SCB], _rows, module.out_features, module.bias)
 
-    def rows(part: slice, dtype: torch.dtype) -> Tensor:
-        return weight.data[part].to(dtype).mul_((weight.SCB[part] / 127).to(dtype)[:, None])
 
-    return unpacked.linear(x, rows, module.out_features, module.bias)
+def _rows(held: Sequence[Tensor], part: slice, dtype: torch.dtype) -> Tensor:
+    weight, scales = (x[part] for x in held)
+    return weight.to(dtype).mul_((scales / 127).to(dtype)[:, None])
 
 
 def is_quantised(module: nn.Module) -> bool:
@@ -120,11 +125,9 @@ def _scales(state: Any) -> tuple[Any, ...]:
     return (state.absmax, state.code, *((inner.absmax, inner.code) if inner is not None else ()))
 
 
-def bytes_to_hold(rows: int, columns: int, quantize: Quantize, element: int) -> int:
-    """What a linear map's weight will take, with its scales; `element`: bytes a number where it is not quantised."""
+def bytes_to_hold(rows: int, columns: int, quantize: Quantize) -> int:
+    """What a linear map's weight takes in 4 or 8 bits, with its scales."""
     if quantize == "8bit":
         return rows * columns + 4 * rows
-    if quantize == "4bit":
-        scales = -(-rows * columns // BLOCK)
-        return -(-rows * columns // 2) + scales + 4 * -(-scales // BLOCKS)
-    return rows * columns * element
+    scales = -(-rows * columns // BLOCK)
+    return -(-rows * columns // 2) + scales + 4 * -(-scales // BLOCKS)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from kvorum.adapters import Attachment, Route, first_device
 from kvorum.engine.attention import prepared
-from kvorum.engine.spread import kept_for
 from kvorum.engine.pack import Pack
+from kvorum.engine.spread import kept_for
 
 # Of so many rows of logits the normaliser is computed at once.
 ROWS_AT_ONCE = 64

@@ -107,7 +107,7 @@ class Fitting:
             parameter.requires_grad_(True)
         look_every = LOOK_EVERY.get(self.job.base.device.type, 10)
         last = self.job.steps_per_epoch - 1
-        orders = [self._order(member, epoch) for member in self.stack.members]
+        orders = [self.job.order(member, epoch) for member in self.stack.members]
         unseen: list[dict[str, Any]] = []
         # By the whole fit, so that one that was stopped and goes on decides alike.
         wanted = compile_pays(self.config.compile, self.job.base.device, self.config.epochs * self.job.tokens_per_epoch)
@@ -171,17 +171,6 @@ class Fitting:
 
         taken, self.token_budget = within_memory(attempt, self.token_budget, longest=self.longest)
         return {"lr": lr, "tokens": sum(item.tokens() for batch in batches for item in batch), **taken}
-
-    def _order(self, member: int, epoch: int) -> np.ndarray:
-        """The training questions of a member in an epoch, by their places."""
-        drawn, own = np.array(self.job.share(member)), self.config.diversity
-        size = len(drawn)
-        if "bootstrap" in own:
-            resample = np.random.default_rng(generator_seed(self.config.seed, Stream.BOOTSTRAP, member))
-            drawn = drawn[resample.integers(size, size=size)]
-        whose = member if "order" in own else 0
-        generator = np.random.default_rng(generator_seed(self.config.seed, Stream.ORDER, whose, epoch))
-        return drawn[generator.permutation(size)]
 
     def _batch(self, position: int, order: np.ndarray, epoch: int, step: int) -> list[Item]:
         config, member = self.config, self.stack.members[position]
