@@ -2,10 +2,11 @@
 
     python benchmarks/memory_estimate.py --json FILE
 
-Every measurement has a process of its own, which loads the model and takes two optimizer steps, layers not compiled. What is
-measured are the bytes that PyTorch's allocator has given out and not got back, at most, as torch.profiler records them, and
-what the base model's weights take; beside it stands how far the process's resident memory rose above what it held with
-the model loaded, with what the libraries take for themselves. The estimate comes from another process, without weights.
+Every measurement has a process of its own, which loads the model and takes two optimizer steps, layers not compiled.
+What is measured are the bytes that PyTorch's allocator has given out and not got back, at most, as torch.profiler
+records them, and what the base model's weights take; beside it stands how far the process's resident memory rose above
+what it held with the model loaded, with what the libraries take for themselves. The estimate comes from another
+process, without weights.
 """
 
 import argparse

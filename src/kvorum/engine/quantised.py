@@ -121,8 +121,9 @@ def bytes_held(module: nn.Module) -> int:
 def _scales(state: Any) -> tuple[Any, ...]:
     if state is None:
         return ()
+    # The tables of the values that the bits stand for are one for all.
     inner = getattr(state, "state2", None)
-    return (state.absmax, state.code, *((inner.absmax, inner.code) if inner is not None else ()))
+    return (state.absmax, *(() if inner is None else (inner.absmax,)))
 
 
 def bytes_to_hold(rows: int, columns: int, quantize: Quantize) -> int:

@@ -9,14 +9,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
 from kvorum.adapters import AdapterStack
 from kvorum.adapters.targets import Target
 from kvorum.config import FitConfig
-from kvorum.engine import Item, Pack, attached, build_pack, checkpointed, plan_packs, score_pack
-from kvorum.engine.attention import prepared
+from kvorum.engine import Item, Pack, attached, attention, build_pack, checkpointed, plan_packs, score_pack
 from kvorum.engine.planned import without_values
 from kvorum.posterior.live import LiveBytes
 from kvorum.posterior.optimizer import MemberAdamW
@@ -54,7 +52,7 @@ def needed(
     pack, passes = _largest(steps, budget)
     if kind == "cpu":
         # What depends on values is made before there are none.
-        pack = dataclasses.replace(pack, layout=prepared(pack.layout, model))
+        pack = dataclasses.replace(pack, layout=attention.prepared(pack.layout, model))
     members = max(item.member for step in steps for item in step) + 1
     size = config.rank * members * sum(t.in_features + t.out_features for t in targets) * 4
     with _without_values(kind) as device:
@@ -64,7 +62,7 @@ def needed(
         counted = LiveBytes()
         for held in (*without.parameters(), *without.buffers(), *stack.parameters()):
             counted.leave_out(held)
-        with counted, _Attention(kind):
+        with counted, _attention(kind):
             optimizer = MemberAdamW(stack, clip=config.clip)
             with (
                 attached(without, stack, dropout=config.dropout) as attachment,
@@ -77,9 +75,8 @@ def needed(
                     normalisation=config.normalisation,
                     dropout=config.dropout > 0,
                 )
-                # Loss and gradients are those of any one candidate. The tensor's own method would go through
-                # `_Attention`, and layers that are computed again would then not.
-                torch.autograd.backward(scores.log_probs[:, 0].sum())
+                # Loss and gradients are those of any one candidate.
+                scores.log_probs[:, 0].sum().backward()
                 del scores
                 in_pass = counted.peak
                 penalty = config.l2 * PRIORS[config.prior](stack)
@@ -169,18 +166,20 @@ def _emptied(value: FieldsT, device: torch.device) -> FieldsT:
     return dataclasses.replace(value, **emptied)  # pyright: ignore[reportReturnType]
 
 
-class _Attention(TorchFunctionMode):
+@contextmanager
+def _attention(kind: str) -> Iterator[None]:
     """PyTorch's attention as a GPU's fused kernels keep it, which there are none of for tensors without values."""
+    before = attention.fused
+    if kind != "cpu":
+        attention.fused = _fused
+    try:
+        yield
+    finally:
+        attention.fused = before
 
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self.kind = kind
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Exchange attention, and nothing else."""
-        if self.kind != "cpu" and func is nn.functional.scaled_dot_product_attention:
-            return _Fused.apply(*args[:3], (kwargs or {}).get("attn_mask"))
-        return func(*args, **(kwargs or {}))
+def _fused(q: Tensor, k: Tensor, v: Tensor, *, attn_mask: Tensor | None, **others: Any) -> Tensor:
+    return _Fused.apply(q, k, v, attn_mask)  # pyright: ignore[reportReturnType]
 
 
 class _Fused(torch.autograd.Function):
