@@ -145,7 +145,7 @@ def largest_steps(job: Job) -> list[list[Item]]:
     orders = [job.order(member, 1) for member in job.members]
     every = [
         [
-            Item(position, job.encoded[i])
+            Item(position, job.encoded[i], int(job.config.dropout > 0))
             for position, order in enumerate(orders)
             for i in order[step * size : (step + 1) * size]
         ]

@@ -120,7 +120,7 @@ def main(name: str, first: str, second: str) -> None:
                         lr=1e-3,
                         answer_format=answer_format,
                         normalisation="mean",
-                        token_budget=100,
+                        token_budget=200,
                     )
                 print("step", twice, answer_format, sorted({str(value.device) for value in taken.values()}))
         moments = {str(value.device) for key, value in optimizer.state().items() if key.endswith("exp_avg")}
