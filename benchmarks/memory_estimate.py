@@ -5,8 +5,8 @@
 Every measurement has a process of its own, which loads the model and takes two optimizer steps, layers not compiled.
 What is measured are the bytes that PyTorch's allocator has given out and not got back, at most, as torch.profiler
 records them, and what the base model's weights take; beside it stands how far the process's resident memory rose above
-what it held with the model loaded, with what the libraries take for themselves. The estimate comes from another
-process, without weights.
+what it held with the model loaded, with what the libraries take for themselves. The estimate comes first, without
+weights.
 """
 
 import argparse
@@ -62,15 +62,17 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
                     }
                     rows.append({"base": kind, "members": members, "budget": budget, "twice": twice, **row(settings)})
                     print(rows[-1], file=sys.stderr, flush=True)
+                    if asked.json:
+                        write_json(asked.json, rows, asked={k: str(v) for k, v in vars(asked).items()})
     print("\n" + table(rows, f"Memory of a step, {asked.task}, {asked.model}, MiB"))
     print("\n" + "  ".join(f"{k} {v}" for k, v in machine().items()))
-    if asked.json:
-        write_json(asked.json, rows, asked={k: str(v) for k, v in vars(asked).items()})
     return rows
 
 
 def row(settings: dict[str, Any]) -> dict[str, Any]:
-    said, found = (in_a_process(way, settings) for way in ("--estimated", "--measured"))
+    command = [sys.executable, __file__, "--measured", json.dumps(settings)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said, found = json.loads(done.stdout.splitlines()[-1])
     return {
         "estimate": round(said["total"] / MIB, 1),
         "measured": round(found["peak"] / MIB, 1),
@@ -80,12 +82,6 @@ def row(settings: dict[str, Any]) -> dict[str, Any]:
         "resident rise": round(found["rise"] / MIB, 1),
         "estimate took, s": round(said["seconds"], 1),
     }
-
-
-def in_a_process(way: str, settings: dict[str, Any]) -> dict[str, float]:
-    command = [sys.executable, __file__, way, json.dumps(settings)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def estimated(config: FitConfig) -> dict[str, float]:
@@ -165,8 +161,8 @@ def most_at_once(seen: torch.profiler.profile) -> int:
 
 
 if __name__ == "__main__":
-    ways = {"--estimated": estimated, "--measured": measured}
-    if len(sys.argv) == 3 and sys.argv[1] in ways:
-        print(json.dumps(ways[sys.argv[1]](fit_config(json.loads(sys.argv[2])))))
+    if sys.argv[1:2] == ["--measured"]:
+        settled = fit_config(json.loads(sys.argv[2]))
+        print(json.dumps([estimated(settled), measured(settled)]))
     else:
         main()

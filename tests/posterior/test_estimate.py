@@ -45,20 +45,21 @@ def most_above_the_base(job: Job) -> int:
     return memory_estimate.most_at_once(seen)
 
 
-@pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize(
-    ("name", "settings"),
+    ("name", "twice", "settings"),
     [
-        ("llama", {}),
-        ("llama", {"answer_format": "letter", "members": 6}),
-        ("llama", {"token_budget": 60, "prior": "factors"}),
-        ("llama", {"dtype": "bfloat16", "targets": ["q_proj", "v_proj"]}),
-        ("gpt2", {}),
-        ("gemma2", {"dropout": 0.2}),
+        ("llama", False, {}),
+        ("llama", True, {}),
+        ("llama", False, {"answer_format": "letter", "members": 6}),
+        ("llama", True, {"token_budget": 150, "prior": "factors"}),
+        ("llama", False, {"dtype": "bfloat16", "targets": ["q_proj", "v_proj"]}),
+        ("llama", True, {"dtype": "bfloat16"}),
+        ("gpt2", False, {}),
+        ("gpt2", True, {}),
+        ("gemma2", False, {"dropout": 0.2}),
     ],
-    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value)) or "as it is",
 )
-def test_a_step_takes_what_was_said(name: str, settings: dict[str, Any], twice: bool) -> None:
+def test_a_step_takes_what_was_said(name: str, twice: bool, settings: dict[str, Any]) -> None:
     job = job_of(name, gradient_checkpointing=twice, **settings)
     said = job.memory_estimate()
     assert said["base model"] == sum(p.numel() * p.element_size() for p in job.base.model.parameters())
@@ -68,13 +69,12 @@ def test_a_step_takes_what_was_said(name: str, settings: dict[str, Any], twice: 
 
 def test_it_tells_what_less_memory_would_take() -> None:
     whole = job_of("llama").memory_estimate()
-    for settings in ({"token_budget": 60}, {"gradient_checkpointing": True}, {"members": 1}):
+    for settings in ({"token_budget": 60}, {"gradient_checkpointing": True}):
         assert job_of("llama", **settings).memory_estimate()["activations"] < whole["activations"]
-    assert job_of("llama", rank=8).memory_estimate()["adapters"] == 4 * whole["adapters"]
 
 
 def test_without_weights_it_is_the_same(tiny_model: str, question_file: str) -> None:
-    config = fit_config({"model": tiny_model, "task": question_file, "device": "cpu"})
+    config = fit_config({"model": tiny_model, "task": question_file, "device": "cpu", "members": 2})
     with_them, without = plan(config), plan(config, weights=False)
     assert with_them.memory_estimate() == without.memory_estimate()
     assert {p.device.type for p in without.base.model.parameters()} == {"meta"} and without.base.device.type == "cpu"
