@@ -94,7 +94,7 @@ class Dispatch:
     def _hire(self, news: Any) -> None:
         """Start workers while there is work for them and room."""
         have = len(self._starting) + len(self._idle) + len(self._running)
-        wanted = min(self.cluster.slots, len(self._running) + len(self._ready()))
+        wanted = min(self.cluster.slots, len(self._running) + len(self.waiting))
         for _ in range(wanted - have):
             worker = (
                 ray()

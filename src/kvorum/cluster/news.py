@@ -78,7 +78,7 @@ class Teller(Silent, logging.Handler):
         rate = sum(line["tokens"] for line in lines) / max(1e-9, now - self._steps_at)
         self._steps_at = now
         step = (last["epoch"] - 1) * self._each + last["step"] + 1
-        self._say(doing="fitting", epoch=last["epoch"], step=step, rate=rate, loss=last["loss"])
+        self._say(doing="fitting", epoch=last["epoch"], step=step, rate=rate, loss=tuple(last["loss"]))
 
     def scored(self, epoch: int, task: str, done: int, total: int) -> None:
         """Say how far scoring is."""
