@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from kvorum.config import FitConfig, StudyOptions, describe_errors, fit_config, read_yaml
 from kvorum.errors import KvorumError, nearest
-from kvorum.run import CHECKED_BY_ALL, Run, differing_settings
+from kvorum.run import CHECKED_BY_ALL, Run, differing_settings, run_and_epoch
 from kvorum.run.directory import describe as describe_damage
 from kvorum.run.drift import RESULTS_VERSION, differing_facts
 from kvorum.tasks import default_template, load_template
@@ -160,14 +160,17 @@ class Study:
                 f"{path} is fitted to epoch {run.epochs[-1]}, and {self.where} asks for {config.epochs}: raise its "
                 "epochs, or remove the run"
             )
-        if set(run.epochs) != set(range(config.epochs + 1)) or run.facts.get("train_digest") != questions.digest:
+        if run.facts.get("train_digest") != questions.digest or not questions.answered(run, config.epochs):
             return None
-        scored = all(
-            run.scored(epoch, task) and run.questions_digest(epoch, task) == digest
-            for epoch in range(config.epochs + 1)
-            for task, digest in questions.evaluation_digests.items()
-        )
-        return run if scored else None
+        return run
+
+    def start_of(self, name: str) -> str | None:
+        """The run of the study that a run goes on from, if it does from one."""
+        start = self.fits[name].warm_start
+        if start is None:
+            return None
+        path = run_and_epoch(start)[0].resolve()
+        return next((other for other in self.fits if (self.path / other).resolve() == path), None)
 
     def run_all(
         self, progress: Callable[[], "Progress"] | None = None, *, told: Callable[[str], None] = log.info

@@ -15,7 +15,7 @@ from kvorum.active.directory import facts_of
 from kvorum.active.loop import learn
 from kvorum.active.progress import Rounds, SilentRounds
 from kvorum.active.records import Learned
-from kvorum.cluster.dispatch import Dispatch, Work
+from kvorum.cluster.dispatch import Dispatch, Ended, Work
 from kvorum.cluster.learn import BASE, ask, learn_in_parts
 from kvorum.cluster.learn_part import Sent, learn_part
 from kvorum.cluster.learn_rounds import ToldRounds
@@ -52,7 +52,7 @@ class Here:
         self.facts = facts or {}
         self.done: list[str] = []
 
-    def __call__(self, works: Mapping[str, Work]) -> dict[str, str]:
+    def __call__(self, works: Mapping[str, Work], ended: Ended) -> dict[str, str]:
         bases, failed = Bases(), {}
         for name, work in works.items():
             if not failed.keys().isdisjoint(work.after):
@@ -61,9 +61,9 @@ class Here:
             assert set(work.after) <= set(self.done)
             try:
                 if work.method == "look":
-                    work.then(facts_of(work.given.plan(bases.of(work.given.config.fit))) | self.facts)
+                    ended(name, facts_of(work.given.plan(bases.of(work.given.config.fit))) | self.facts)
                 else:
-                    learn_part(work.given, bases, self.told)
+                    ended(name, learn_part(work.given, bases, self.told))
             except kvorum.KvorumError as error:
                 failed[name] = str(error)
                 continue

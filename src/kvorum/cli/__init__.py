@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from kvorum.cli.computing import check, demo, evaluate, fit_with, study
 from kvorum.cli.deciding import calibrate, serve
-from kvorum.cli.exchanging import export, import_, push
+from kvorum.cli.exchanging import export, fetch, import_, push
 from kvorum.cli.labelling import label
 from kvorum.cli.learning import acquire, learn
 from kvorum.cli.reading import ask, compare, questions, report, show
@@ -93,6 +93,7 @@ COMMANDS = {
         export,
         import_,
         push,
+        fetch,
         lm_eval,
         demo,
     )

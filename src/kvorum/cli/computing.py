@@ -1,7 +1,9 @@
 """Commands that compute and write into a run: fit, evaluate, study, check, demo."""
 
+import contextlib
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,8 +11,18 @@ import tyro
 from rich.markup import escape
 
 from kvorum.cli.reading import report, show
-from kvorum.cli.terminal_io import OPTIONS, err, load_posterior, open_run, out, print_json, quiet, refuse_untrusted
-from kvorum.cluster.options import GroupOptions
+from kvorum.cli.terminal_io import (
+    OPTIONS,
+    err,
+    load_posterior,
+    open_run,
+    out,
+    print_json,
+    quiet,
+    refuse_untrusted,
+    warn_of_damage,
+)
+from kvorum.cluster.options import GroupOptions, RayOptions
 from kvorum.config import FIELDS, SETTINGS, FitConfig, fit_config, read_yaml
 from kvorum.errors import KvorumError
 from kvorum.run import Run, locked, relist, run_and_epoch
@@ -18,8 +30,12 @@ from kvorum.run.directory import is_run
 from kvorum.terminal import answer_table
 
 if TYPE_CHECKING:
+    from kvorum.cluster.fit import Asked, Runner
+    from kvorum.cluster.ray_cluster import Cluster
     from kvorum.posterior.job import Job
     from kvorum.posterior.posterior import Posterior
+    from kvorum.study import Study
+    from kvorum.tasks import Task
 
 DEMO = {
     "model": "smollm2-135m",
@@ -91,11 +107,9 @@ def fit_with(arguments: list[str]) -> None:
 
 def _fit_spread(config: FitConfig, options: GroupOptions, *, dry_run: bool, alone: bool) -> None:
     """Fit groups of members, on a cluster or one after another."""
-    from kvorum.cluster.fit import ask, fit_in_groups, on_ray, one_after_another
+    from kvorum.cluster.fit import ask, fit_in_groups
     from kvorum.cluster.ray_cluster import connected
     from kvorum.cluster.storage import is_url
-    from kvorum.cluster.view import View
-    from kvorum.posterior.progress import Bars
 
     if alone:
         raise KvorumError(
@@ -103,19 +117,41 @@ def _fit_spread(config: FitConfig, options: GroupOptions, *, dry_run: bool, alon
         )
     quiet()
     asked = ask(config)
-    if dry_run:
-        from kvorum.cluster.dry_run import describe
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(connected(options)) if options.ray is not None else None
+        if dry_run:
+            _describe_spread(asked, options, cluster)
+            return
+        slots = cluster.slots if cluster is not None else 1
+        fit_in_groups(asked, _runner(cluster), per_worker=options.members_per_worker, slots=slots)
+    following = "fetch" if is_url(asked.out) else "report"
+    place = asked.config.out
+    out.print(f"fitted into {place}; next: kvorum {following} {place}", highlight=False, markup=False)
 
-        out.print(escape(describe(asked, options)), highlight=False)
-        return
-    if options.ray is None:
-        runner = one_after_another(lambda: Bars(err), told=lambda line: err.print(escape(line), highlight=False))
-        fit_in_groups(asked, runner, per_worker=options.members_per_worker)
-    else:
-        with connected(options) as cluster:
-            fit_in_groups(asked, on_ray(cluster, View(err)), per_worker=options.members_per_worker, slots=cluster.slots)
-    next_ = f"kvorum fetch {asked.out}" if is_url(asked.out) else f"kvorum report {asked.out}"
-    out.print(f"fitted into {asked.out}; next: {next_}", highlight=False, markup=False)
+
+def _runner(cluster: "Cluster | None") -> "Runner":
+    """What fits groups of members: the workers of a cluster, or this process."""
+    from kvorum.cluster.fit import on_ray, one_after_another
+    from kvorum.cluster.view import View
+    from kvorum.posterior.progress import Bars
+
+    if cluster is not None:
+        return on_ray(cluster, View(err))
+    return one_after_another(lambda: Bars(err), told=_tell)
+
+
+def _tell(line: str) -> None:
+    err.print(line, highlight=False, markup=False)
+
+
+def _describe_spread(asked: "Asked", options: GroupOptions, cluster: "Cluster | None") -> None:
+    from kvorum.cluster.dry_run import placed, rows
+    from kvorum.posterior.dry_run import describe
+    from kvorum.posterior.job import plan
+
+    job = plan(asked.config, inputs=asked.inputs)
+    more = rows(placed(asked, job, options, cluster), cluster)
+    out.print(escape(describe(job, more, out=asked.config.out)), highlight=False)
 
 
 def _of_warm_start(arguments: list[str], settings: dict[str, Any]) -> dict[str, Any]:
@@ -166,36 +202,82 @@ def _fit_job(job: "Job", *, repair: bool = False, allow_drift: bool = False) -> 
 
 
 def evaluate(
-    run: tyro.conf.Positional[Path],
+    run: tyro.conf.Positional[str],
     /,
     task: tuple[str, ...],
     epochs: str = "last",
     evaluate_limit: int | None = None,
     data_root: str | None = None,
     trust_remote_code: bool = False,
+    cluster: RayOptions = RayOptions(),  # noqa: B008 -- it is frozen
 ) -> None:
     """Score tasks with a run's ensemble, and keep the predictions in the run.
 
     Args:
-        run: The run directory.
+        run: The run directory; with --ray also a URL.
         task: Named tasks, or .jsonl, .csv or .parquet files of questions.
         epochs: last, all, or numbers such as 0,3.
         evaluate_limit: Score N questions only: the first, or a random sample where the run's limit_to says so.
         data_root: A local mirror of the question sets; default: the one of the run.
         trust_remote_code: Run Python code that comes with the base model.
+        cluster: Where it is computed.
     """
+    from kvorum.cluster.storage import Storage, is_url
     from kvorum.tasks import load_task
 
-    opened = open_run(run)
-    root = data_root or opened.config.data_root
-    tasks = [load_task(name, data_root=root, skip_bad_rows=opened.config.skip_bad_rows) for name in task]
-    chosen = opened.resolve_epochs(epochs)
+    def asked(opened: Run) -> "tuple[list[Task], tuple[int, ...]]":
+        root, skip = data_root or opened.config.data_root, opened.config.skip_bad_rows
+        return [load_task(name, data_root=root, skip_bad_rows=skip) for name in task], opened.resolve_epochs(epochs)
+
+    if cluster.ray is not None:
+        _evaluate_spread(run, asked, cluster, limit=evaluate_limit, trust_remote_code=trust_remote_code)
+        return
+    if is_url(run):
+        raise KvorumError(
+            f"{Storage(run)} is a URL, where a run is scored by the workers of a cluster alone (--ray); kvorum fetch "
+            f"{Storage(run)} brings it here"
+        )
+    opened = open_run(Path(run))
+    tasks, chosen = asked(opened)
     posterior = load_posterior(opened, chosen[0], trust_remote_code=trust_remote_code)
     from kvorum.posterior.evaluate import evaluate_epochs
     from kvorum.posterior.progress import Bars
 
     with locked(opened.path):
         evaluate_epochs(opened, posterior, tasks, chosen, limit=evaluate_limit, progress=Bars(err))
+
+
+def _evaluate_spread(
+    path: str,
+    asked: "Callable[[Run], tuple[list[Task], tuple[int, ...]]]",
+    options: RayOptions,
+    *,
+    limit: int | None,
+    trust_remote_code: bool,
+) -> None:
+    """Score tasks on a cluster."""
+    from kvorum.cluster.evaluate import evaluate_in_shards, on_ray
+    from kvorum.cluster.ray_cluster import connected, ray
+    from kvorum.cluster.view import View
+    from kvorum.cluster.whole import standing_run
+    from kvorum.posterior.progress import Bars
+
+    quiet()
+    with standing_run(path) as opened:
+        warn_of_damage(opened)
+        tasks, chosen = asked(opened)
+        with connected(options) as cluster:
+            evaluate_in_shards(
+                opened,
+                tasks,
+                chosen,
+                on_ray(cluster, View(err, each=False)),
+                slots=cluster.slots,
+                put=ray().put,
+                limit=limit,
+                trust_remote_code=trust_remote_code,
+                progress=Bars(err),
+            )
 
 
 def study(
@@ -205,6 +287,7 @@ def study(
     dry_run: bool = False,
     trust_remote_code: bool = False,
     json: bool = False,
+    cluster: GroupOptions = GroupOptions(),  # noqa: B008 -- it is frozen
 ) -> None:
     """Fit, score and compare the runs of a study's YAML file, and write one report; what is done is skipped.
 
@@ -214,6 +297,7 @@ def study(
         dry_run: Only say what is done and what is left to do.
         trust_remote_code: Run Python code that comes with the base models, where the study asks for it.
         json: Print JSON: the runs' directories and the report.
+        cluster: Where it is computed.
     """
     from kvorum.study import Study, describe
 
@@ -230,13 +314,24 @@ def study(
     from kvorum.posterior.progress import Bars
 
     quiet()
-    done = planned.run_all(lambda: Bars(err), told=lambda line: err.print(line, highlight=False, markup=False))
+    done = _study_spread(planned, cluster) if cluster.wanted else planned.run_all(lambda: Bars(err), told=_tell)
     with err.status("drawing"):
         page = planned.report(done)
     if json:
         print_json({"runs": {name: str(run.path) for name, run in done.items()}, "report": str(page)})
     else:
         out.print(str(page), highlight=False, markup=False)
+
+
+def _study_spread(planned: "Study", options: GroupOptions) -> dict[str, Run]:
+    """Fit the runs of a study in groups of members, on a cluster or one after another."""
+    from kvorum.cluster.ray_cluster import connected
+    from kvorum.cluster.study import fit_study, refuse_unspread
+
+    refuse_unspread(planned)
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(connected(options)) if options.ray is not None else None
+        return fit_study(planned, _runner(cluster), per_worker=options.members_per_worker, told=_tell)
 
 
 def check(

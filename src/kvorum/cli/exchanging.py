@@ -1,4 +1,4 @@
-"""Commands that hand adapters on and take them in: export, import, push."""
+"""Commands that hand adapters and runs on and take them in: export, import, push, fetch."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -137,3 +137,19 @@ def push(
         print_json({"run": str(run), "repository": repository, "address": address})
     else:
         out.print(address, highlight=False, markup=False)
+
+
+def fetch(url: tyro.conf.Positional[str], folder: tyro.conf.Positional[Path | None] = None, /) -> None:
+    """Bring a run or an experiment from storage onto this machine; again, and only what is new comes.
+
+    Args:
+        url: Where it lies: s3://bucket/runs/x, gs://..., or a path.
+        folder: Where to put it; default: runs/ and the last part of the URL.
+    """
+    from kvorum.cluster.fetch import fetch as brought
+    from kvorum.cluster.storage import Storage
+
+    place = folder or Path("runs") / Storage(url).name
+    with err.status("fetching"):
+        count = brought(url, place)
+    out.print(f"{count} files into {place}; next: kvorum report {place}", highlight=False, markup=False)

@@ -44,6 +44,12 @@ def open_run(path: Path) -> Run:
     if is_experiment(path):
         raise KvorumError(f"{path} holds an experiment of kvorum learn, for kvorum show and report; it is no run")
     run = Run.open(path)
+    warn_of_damage(run)
+    return run
+
+
+def warn_of_damage(run: Run) -> None:
+    """Name the files of a run that are not as they were written."""
     found = run.damage(most=CHECKED_BY_ALL)
     if len(found) > SHOWN:
         err.print(f"[bold]warning:[/] {len(found)} files are damaged or missing; the first:", highlight=False)
@@ -53,7 +59,6 @@ def open_run(path: Path) -> Run:
             "computes it again",
             highlight=False,
         )
-    return run
 
 
 def refuse_untrusted(file: Path | str, whose: str) -> None:

@@ -3,7 +3,10 @@
 import collections
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
 from typing import Any
 
 from kvorum.cluster.news import News, Said
@@ -17,8 +20,17 @@ LOST_IN_A_ROW = 3
 """How often a piece of work may lose its worker without having saved anything in between."""
 TICK = 0.3
 """Seconds between looks at the cluster."""
+PATIENCE = 30.0
+"""Seconds without a worker after which that is said, and between two tries where one could not be started."""
+
+Ended = Callable[[str, Any], None]
+"""Told of a piece of work that is done, before what comes after it begins: its name, and what came of it."""
 
 log = logging.getLogger(__name__)
+
+
+def nothing_more(name: str, result: Any) -> None:
+    """Where nothing follows from a piece of work that is done."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +41,6 @@ class Work:
     given: Any
     after: tuple[str, ...] = ()
     """What must be done before, by its names; where that fails, this fails with it."""
-    then: Callable[[Any], None] = lambda _: None
-    """Told what came of it, before what comes after it begins."""
 
 
 @dataclasses.dataclass
@@ -45,8 +55,9 @@ class _Progress:
 class Dispatch:
     """Work under way on a cluster."""
 
-    def __init__(self, cluster: Cluster, works: Mapping[str, Work], view: View) -> None:
+    def __init__(self, cluster: Cluster, works: Mapping[str, Work], view: View, *, ended: Ended = nothing_more) -> None:
         self.cluster = cluster
+        self.ended = ended
         self.works = dict(works)
         self.view = view
         self.waiting = collections.deque(works)
@@ -60,6 +71,8 @@ class Dispatch:
         self._running: dict[Any, tuple[str, Any, str]] = {}
         """By the reference of a result, the work, its worker and where that is."""
         self._never_started = 0
+        self._hire_from = 0.0
+        self._stuck_since = time.monotonic()
 
     def run(self) -> None:
         """All work to its end; afterwards `results` and `failed` hold what came of each piece.
@@ -93,6 +106,14 @@ class Dispatch:
 
     def _hire(self, news: Any) -> None:
         """Start workers while there is work for them and room."""
+        now = time.monotonic()
+        if self._running or not self._starting:
+            self._stuck_since = now
+        elif now - self._stuck_since > PATIENCE:
+            self._stuck_since = now
+            log.warning("waiting for a worker: whatever else runs on the cluster leaves no room, or machines are slow")
+        if now < self._hire_from:
+            return
         have = len(self._starting) + len(self._idle) + len(self._running)
         wanted = min(self.cluster.slots, len(self._running) + len(self.waiting))
         for _ in range(wanted - have):
@@ -118,7 +139,10 @@ class Dispatch:
     def _look(self) -> None:
         """Wait a moment for something to end."""
         refs = [*self._starting, *self._running]
-        done, _ = ray().wait(refs, num_returns=len(refs), timeout=TICK, fetch_local=False) if refs else ([], [])
+        if not refs:
+            time.sleep(TICK)
+            return
+        done, _ = ray().wait(refs, num_returns=1, timeout=TICK, fetch_local=False)
         for ref in done:
             if ref in self._starting:
                 self._started(ref)
@@ -130,13 +154,23 @@ class Dispatch:
         try:
             hello = ray().get(ref)
         except ray().exceptions.RayError as error:
-            self._never_started += 1
-            if self._never_started >= LOST_IN_A_ROW and not self._running and not self._idle:
-                raise KvorumError(f"no worker could be started: {_cause(error)}") from error
-            log.warning("a worker could not be started: %s", _cause(error))
+            self._not_started(_cause(error))
+            return
+        if hello.kvorum != version("kvorum"):
+            ray().kill(worker)
+            self._not_started(f"{hello.host} has kvorum {hello.kvorum}, and here is {version('kvorum')}")
             return
         self._never_started = 0
         self._idle.append((worker, f"{hello.host}:{hello.pid}"))
+
+    def _not_started(self, why: str) -> None:
+        """A worker that did not come to life; raises `KvorumError` where none does."""
+        self._never_started += 1
+        if self._never_started >= LOST_IN_A_ROW and not self._running and not self._idle:
+            raise KvorumError(f"no worker could be started: {why}")
+        log.warning("a worker could not be started: %s", why)
+        # While others work there is time to try again; a machine that takes none would be asked without end.
+        self._hire_from = time.monotonic() + (PATIENCE if self._running else TICK)
 
     def _ended(self, ref: Any) -> None:
         name, worker, where = self._running.pop(ref)
@@ -149,7 +183,7 @@ class Dispatch:
             return
         else:
             if not isinstance(result, Left):
-                self.works[name].then(result)
+                self.ended(name, result)
                 self.results[name] = result
                 self.view.told(name, state="done")
         self._idle.append((worker, where))
@@ -159,7 +193,12 @@ class Dispatch:
         if isinstance(error, OSError) and not isinstance(error, KvorumError):
             self._again(name, f"its storage failed ({_cause(error)})")
             return
-        self._give_up(name, str(error) if isinstance(error, KvorumError) else _cause(error))
+        if isinstance(error, KvorumError):
+            self._give_up(name, str(error))
+            return
+        # A mistake of kvorum's, or of a library: where it happened is worth knowing.
+        log.error("%s", "".join(traceback.format_exception(error)))
+        self._give_up(name, f"{type(error).__name__}: {_cause(error)}")
 
     def _lost(self, name: str, where: str, error: BaseException) -> None:
         self._again(name, f"its worker {where} died ({_cause(error)})")
@@ -177,9 +216,10 @@ class Dispatch:
 
     def _give_up(self, name: str, why: str) -> None:
         """A piece of work that failed for good, and what must come after it."""
+        if why not in self.failed.values():
+            log.error("%s failed: %s", name, why)
         self.failed[name] = why
         self.view.told(name, state="failed")
-        log.error("%s failed: %s", name, why)
         for other in [other for other in self.waiting if name in self.works[other].after]:
             if other in self.waiting:
                 self.waiting.remove(other)
@@ -197,6 +237,14 @@ class Dispatch:
         running = [worker for _, worker, _ in self._running.values()]
         for worker in (*self._starting.values(), *(worker for worker, _ in self._idle), *running):
             ray().kill(worker)
+
+
+def reasons(failed: Iterable[tuple[str, str]]) -> str:
+    """Why work failed, by names and reasons: each reason once, after the names that it is of."""
+    names: dict[str, dict[str, None]] = {}
+    for name, why in failed:
+        names.setdefault(why, {})[name] = None
+    return "; ".join(f"{', '.join(of)}: {why}" for why, of in names.items())
 
 
 def _cause(error: BaseException) -> str:

@@ -3,14 +3,16 @@
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from kvorum.adapters import find_targets
-from kvorum.cluster.dispatch import Dispatch, Work
+from kvorum.cluster.dispatch import Dispatch, Ended, Work, nothing_more, reasons
 from kvorum.cluster.groups import begun_per_worker, grouped, refuse_other_groups, said, storage_of
 from kvorum.cluster.part import Bases, Part, fit_part
-from kvorum.cluster.ray_cluster import Cluster
+from kvorum.cluster.ray_cluster import Cluster, ray
+from kvorum.cluster.storage import Storage
 from kvorum.cluster.view import View
-from kvorum.cluster.whole import Whole, is_complete, refuse_other_run, whole_run
+from kvorum.cluster.whole import Whole, refuse_other_run, whole_run
 from kvorum.config import FitConfig
 from kvorum.engine import skeleton
 from kvorum.errors import KvorumError
@@ -18,10 +20,16 @@ from kvorum.posterior.job import Inputs, out_of, read_inputs
 from kvorum.posterior.progress import Progress
 from kvorum.posterior.stop import Stopped, StopRequest
 
-Runner = Callable[[Mapping[str, Part]], Mapping[str, str]]
-"""Fits parts, by their names; returns why those failed that did."""
-
 log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """Fits parts, by their names, and tells of each that is done; returns why those failed that did."""
+
+    def __call__(self, parts: Mapping[str, Part], ended: Ended = nothing_more) -> Mapping[str, str]:
+        """To its end."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +66,8 @@ def ask(config: FitConfig) -> Asked:
     model = skeleton(config.model, revision=config.revision, trust_remote_code=config.trust_remote_code)
     find_targets(model, config.targets)
     out = config.out or str(out_of(config, inputs.questions.task))
-    return Asked(config=config, out=out, inputs=inputs)
+    # What is kept names the place without the keys to it.
+    return Asked(config=dataclasses.replace(config, out=str(Storage(out))), out=out, inputs=inputs)
 
 
 def fit_in_groups(asked: Asked, runner: Runner, *, per_worker: int | None, slots: int = 1) -> None:
@@ -69,23 +78,35 @@ def fit_in_groups(asked: Asked, runner: Runner, *, per_worker: int | None, slots
     Raises `KvorumError` where the directory holds something else, and for groups that failed, once the others are done;
     they are kept, and the same again fits what is left.
     """
-    config, members = asked.config, asked.members
     with whole_run(asked.out) as whole:
-        run = whole.run()
-        if run is not None:
-            refuse_other_run(run, config)
-            if is_complete(run, config, asked.inputs.questions):
-                log.info("%s is fitted to epoch %d already", asked.out, run.newest_epoch)
-                return
-        size = per_worker or begun_per_worker(whole.storage) or -(-len(members) // max(1, slots))
-        groups = grouped(members, size)
-        refuse_other_groups(whole.storage, groups)
-        if run is not None and run.epochs:
-            whole.begin_groups(run, groups)
+        groups = begun(asked, whole, per_worker=per_worker, slots=slots)
+        if not groups:
+            log.info("%s is fitted to epoch %d already", whole.storage, asked.config.epochs)
+            return
         failed = runner(parts_of(asked, whole, groups))
         if failed:
-            raise KvorumError(_failures(failed, len(groups), whole))
-        whole.join(config, groups, asked.tasks)
+            raise KvorumError(
+                f"{len(failed)} of {len(groups)} groups failed, the others are done and kept in {whole.storage}: "
+                f"{reasons(failed.items())}; once that is mended, the same command fits what is left"
+            )
+        whole.join(asked.config, groups, asked.tasks)
+
+
+def begun(asked: Asked, whole: Whole, *, per_worker: int | None, slots: int = 1) -> list[tuple[int, ...]]:
+    """The groups that a fit is done in, each begun with what is there of it; none where all of it is done.
+
+    Raises `KvorumError` where the directory holds something else, or other groups.
+    """
+    config, members, run = asked.config, asked.members, whole.run()
+    if run is not None:
+        refuse_other_run(run, config, asked.inputs)
+        if asked.inputs.questions.answered(run, config.epochs):
+            return []
+    groups = grouped(members, per_worker or begun_per_worker(whole.storage) or -(-len(members) // max(1, slots)))
+    refuse_other_groups(whole.storage, groups)
+    if run is not None and run.epochs:
+        whole.begin_groups(run, groups)
+    return groups
 
 
 def parts_of(asked: Asked, whole: Whole, groups: Sequence[Sequence[int]]) -> dict[str, Part]:
@@ -107,7 +128,7 @@ def parts_of(asked: Asked, whole: Whole, groups: Sequence[Sequence[int]]) -> dic
 def one_after_another(progress: Callable[[], Progress], told: Callable[[str], None] = log.info) -> Runner:
     """A runner that fits parts in this process."""
 
-    def run(parts: Mapping[str, Part]) -> dict[str, str]:
+    def run(parts: Mapping[str, Part], ended: Ended = nothing_more) -> dict[str, str]:
         bases, failed = Bases(), {}
         with StopRequest() as stop:
             for number, (name, part) in enumerate(parts.items(), start=1):
@@ -117,6 +138,8 @@ def one_after_another(progress: Callable[[], Progress], told: Callable[[str], No
                 except KvorumError as error:
                     failed[name] = str(error)
                     told(f"{name} failed: {error}")
+                else:
+                    ended(name, None)
                 if stop.asked is not None:
                     raise Stopped(f"stopped after {name}, and everything up to there is saved", stop.asked)
         return failed
@@ -127,21 +150,16 @@ def one_after_another(progress: Callable[[], Progress], told: Callable[[str], No
 def on_ray(cluster: Cluster, view: View) -> Runner:
     """A runner that fits parts on the workers of a cluster."""
 
-    def run(parts: Mapping[str, Part]) -> dict[str, str]:
-        dispatch = Dispatch(cluster, {name: Work("fit", part) for name, part in parts.items()}, view)
+    def run(parts: Mapping[str, Part], ended: Ended = nothing_more) -> dict[str, str]:
+        lent: dict[int, Any] = {}
+        works = {}
+        for name, part in parts.items():
+            # The questions of a fit go to the cluster once, however many groups it has.
+            if id(part.inputs) not in lent:
+                lent[id(part.inputs)] = ray().put(part.inputs)
+            works[name] = Work("fit", dataclasses.replace(part, inputs=lent[id(part.inputs)]))
+        dispatch = Dispatch(cluster, works, view, ended=ended)
         dispatch.run()
         return dispatch.failed
 
     return run
-
-
-def _failures(failed: Mapping[str, str], groups: int, whole: Whole) -> str:
-    """What became of a fit of which groups have failed."""
-    reasons: dict[str, list[str]] = {}
-    for name, why in failed.items():
-        reasons.setdefault(why, []).append(name)
-    each = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
-    return (
-        f"{len(failed)} of {groups} groups failed, the others are done and kept in {whole.storage}: {each}; once that "
-        "is mended, the same command fits what is left"
-    )

@@ -13,7 +13,7 @@ from kvorum.active.directory import begin, refuse_foreign
 from kvorum.active.plan import Experiment, prepare
 from kvorum.active.records import CONFIG, ROUNDS, START, Learned
 from kvorum.adapters import find_targets
-from kvorum.cluster.dispatch import Dispatch, Work
+from kvorum.cluster.dispatch import Dispatch, Ended, Work
 from kvorum.cluster.learn_part import LearnPart
 from kvorum.cluster.part import MARK
 from kvorum.cluster.ray_cluster import Cluster
@@ -28,8 +28,8 @@ BASE = "the base model"
 """What the work that looks at it is called."""
 REPORT = "report"
 
-Runner = Callable[[Mapping[str, Work]], Mapping[str, str]]
-"""Does pieces of work, by their names; returns why those failed that did."""
+Runner = Callable[[Mapping[str, Work], Ended], Mapping[str, str]]
+"""Does pieces of work, by their names, and tells of each that is done; returns why those failed that did."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,9 +91,15 @@ def learn_in_parts(experiment: Experiment, runner: Runner, *, per_worker: int = 
     """
     config = experiment.config
     with opened(config.out) as place:
-        works = works_of(experiment, place, per_worker)
+        mark = secrets.token_hex(16)
+        works = works_of(experiment, place, per_worker, mark)
+
+        def ended(name: str, result: Any) -> None:
+            if name == BASE:
+                place.begin(config, result, mark)
+
         try:
-            failed = runner(works)
+            failed = runner(works, ended)
         finally:
             place.storage.within(GROUPS).remove_all()
         if failed:
@@ -103,10 +109,10 @@ def learn_in_parts(experiment: Experiment, runner: Runner, *, per_worker: int = 
         place.send_report()
 
 
-def works_of(experiment: Experiment, place: Place, per_worker: int) -> dict[str, Work]:
+def works_of(experiment: Experiment, place: Place, per_worker: int, mark: str) -> dict[str, Work]:
     """The pieces of an experiment by what they are called: the base model, the starts, and the rounds by functions."""
-    config, mark = experiment.config, secrets.token_hex(16)
-    works = {BASE: Work("look", experiment, then=lambda facts: place.begin(config, facts, mark))}
+    config = experiment.config
+    works = {BASE: Work("look", experiment)}
     chunks = [config.seeds[first : first + per_worker] for first in range(0, len(config.seeds), per_worker)]
     for seeds in chunks:
         part = LearnPart(
@@ -150,8 +156,8 @@ def opened(out: str) -> Iterator[Place]:
 def on_ray(cluster: Cluster, view: View) -> Runner:
     """A runner that does pieces of work on the workers of a cluster."""
 
-    def run(works: Mapping[str, Work]) -> dict[str, str]:
-        dispatch = Dispatch(cluster, works, view)
+    def run(works: Mapping[str, Work], ended: Ended) -> dict[str, str]:
+        dispatch = Dispatch(cluster, works, view, ended=ended)
         dispatch.run()
         return dispatch.failed
 

@@ -1,12 +1,14 @@
 """A run directory and its copy on storage: what is saved here is there, too."""
 
+import dataclasses
 import logging
 import secrets
+import tempfile
 from pathlib import Path
 
 from kvorum.cluster.storage import Storage
 from kvorum.errors import KvorumError
-from kvorum.files import atomic, make_folder
+from kvorum.files import make_folder, remove
 from kvorum.run.directory import OWNER
 from kvorum.run.manifest import NAME, Manifest
 
@@ -41,20 +43,35 @@ class Mirror:
         """Own the copy: whoever did before may not write any more."""
         self.storage.write(OWNER, self.token.encode())
 
-    def fetch(self) -> None:
-        """Bring what the copy holds here; what differs from its seal is found when the run is opened."""
-        content = self.storage.read(NAME)
-        if content is None:
-            return
+    def fetch(self) -> int:
+        """Bring what the copy holds here, the manifest last, and remove what it holds no more; how many files came.
+
+        What differs from its seal on the storage is found when the run is opened.
+        """
+        self.there = self.listed()
+        if not self.there.files:
+            return 0
         make_folder(self.folder)
-        with atomic(self.folder / NAME) as temporary:
-            temporary.write_bytes(content)
-        self.there = Manifest.read(self.folder)
-        for name in self.there.files:
+        before = Manifest.read(self.folder).files
+        missing = {damage.file for damage in self.there.damage()}
+        for name in sorted(missing):
             try:
                 self.storage.fetch(name, self.folder / name)
             except FileNotFoundError:
                 log.warning("%s: %s is missing", self.storage, name)
+        self.there.write()
+        for name in before.keys() - self.there.files.keys():
+            remove(self.folder / name)
+        return len(missing)
+
+    def listed(self) -> Manifest:
+        """The copy's manifest; an empty one where there is none. Raises `KvorumError` for one that is damaged."""
+        content = self.storage.read(NAME)
+        if content is None:
+            return Manifest(self.folder)
+        with tempfile.TemporaryDirectory(prefix="kvorum-") as beside:
+            (Path(beside) / NAME).write_bytes(content)
+            return dataclasses.replace(Manifest.read(Path(beside)), folder=self.folder)
 
     def send(self) -> None:
         """Make the copy what is here.

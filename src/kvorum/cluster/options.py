@@ -42,8 +42,8 @@ class GroupOptions(RayOptions):
     __pydantic_config__: ClassVar = RayOptions.__pydantic_config__
 
     members_per_worker: int | None = None
-    """Members that a worker fits together; default: as few as keep all workers busy. Without --ray, groups of so many
-    are fitted one after another."""
+    """Members that a worker fits together; default: as few as keep all workers busy, in a study all of a run. Without
+    --ray, groups of so many are fitted one after another."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,7 +14,7 @@ from kvorum.engine import BaseModel, load_base
 from kvorum.errors import KvorumError
 from kvorum.posterior.fit import recompute
 from kvorum.posterior.fitting import Fitting
-from kvorum.posterior.job import Inputs, Job, plan
+from kvorum.posterior.job import Job, plan
 from kvorum.posterior.progress import Progress
 from kvorum.posterior.stop import StopRequest
 from kvorum.run import Point, locked, start_run
@@ -32,8 +32,9 @@ class Part:
     """A fit of some of the members of a run."""
 
     config: FitConfig
-    inputs: Inputs
-    """Read already, since its files need not be where the work is done."""
+    inputs: Any
+    """The `Inputs`, read already, since its files need not be where the work is done; or where they lie in the
+    cluster's object store."""
     members: tuple[int, ...]
     run: Storage
     """Where the whole run lies,"""
@@ -41,6 +42,10 @@ class Part:
     """and where this part of it does."""
     mark: str
     """What `MARK` holds."""
+
+    def fetched(self, get: Callable[[Any], Any]) -> "Part":
+        """The part with what was in the object store."""
+        return dataclasses.replace(self, inputs=get(self.inputs))
 
 
 class Bases:

@@ -8,6 +8,8 @@ import logging
 import math
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -125,6 +127,17 @@ def _refuse_silent(address: str) -> None:
             f"--ray {address}: no Ray cluster answers there ({error.strerror or error}); the address is what ray start "
             "--head prints, and its port is 6379 unless another was asked for"
         ) from error
+    # Whatever else listens there would keep Ray waiting for minutes, and then end this process.
+    asked = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        found = subprocess.run(asked, capture_output=True, text=True, timeout=4 * PATIENCE, check=False)
+        said = found.stderr.strip().rpartition("\n")[2] if found.returncode else ""
+    except subprocess.TimeoutExpired:
+        said = f"no answer within {4 * PATIENCE:.0f} s"
+    if said:
+        raise KvorumError(
+            f"--ray {address}: something listens there, but it is no Ray cluster, or one that does not take us ({said})"
+        )
 
 
 def _checked(options: RayOptions, address: str) -> Cluster:

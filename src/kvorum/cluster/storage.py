@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 import secrets
 import shutil
 from functools import cached_property
@@ -36,8 +37,8 @@ class Storage:
         return dataclasses.replace(self, folder=f"{self.folder}/{name}" if self.folder else name)
 
     def __str__(self) -> str:
-        # What follows a question mark are options of the file system, and may hold a key.
-        shown = self.url.partition("?")[0].rstrip("/")
+        # What follows a question mark are options of the file system, and may hold a key, as may what is before an @.
+        shown = re.sub(r"(?<=://)[^/@]*@", "", self.url.partition("?")[0]).rstrip("/")
         return f"{shown}/{self.folder}" if self.folder else shown
 
     @property

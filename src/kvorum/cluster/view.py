@@ -33,10 +33,14 @@ class Row:
 
 
 class View:
-    """On a terminal a table that is drawn anew; elsewhere a line an epoch of each piece, and one at its end."""
+    """On a terminal a table that is drawn anew; elsewhere a line an epoch of each piece, and one at its end.
 
-    def __init__(self, console: Console) -> None:
+    `each` false: elsewhere no line of a piece, only how many there were.
+    """
+
+    def __init__(self, console: Console, *, each: bool = True) -> None:
         self.console = console
+        self.each = each
         self.rows: dict[str, Row] = {}
         self._live = Live(console=console, transient=True, refresh_per_second=4, get_renderable=self.drawn)
 
@@ -52,7 +56,7 @@ class View:
         if row.state != "running":
             row.doing = ""
         self.rows[work] = row
-        if self.console.is_terminal:
+        if self.console.is_terminal or not self.each:
             return
         if row.state != before.state:
             self._line(f"{work}: {row.state}{f' on {row.where}' if row.state == 'running' else self._count()}")

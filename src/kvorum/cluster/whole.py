@@ -16,9 +16,11 @@ from kvorum.cluster.storage import Storage, is_url
 from kvorum.config import FitConfig
 from kvorum.errors import KvorumError
 from kvorum.posterior.fit import refuse_imported
-from kvorum.posterior.job import Questions
+from kvorum.posterior.job import Inputs
 from kvorum.run import CHECKED_BY_ALL, Run, differing_settings, locked, start_run
 from kvorum.run.directory import GROUPS, describe, is_run
+from kvorum.run.drift import differing_facts
+from kvorum.run.manifest import NAME
 from kvorum.run.start import refuse_foreign
 
 
@@ -100,19 +102,33 @@ def whole_run(out: str) -> Iterator[Whole]:
         yield Whole(folder=folder, storage=storage, mirror=mirror)
 
 
-def refuse_other_run(run: Run, config: FitConfig) -> None:
-    """Raise `KvorumError` where a run that is there was begun with other settings."""
-    if differs := differing_settings(run.config, config):
+@contextlib.contextmanager
+def standing_run(path: str) -> Iterator[Run]:
+    """A run that is there, by a path or a URL, for this process alone to write to; what is saved in it is there, too.
+
+    Raises `KvorumError` where there is none, or another process writes to it.
+    """
+    storage = Storage(path)
+    if storage.path is not None:
+        Run.open(storage.path)
+    elif storage.read(NAME) is None:
+        raise KvorumError(f"{storage}: holds no run (it has no {NAME})")
+    with whole_run(path) as whole:
+        try:
+            run = Run.open(whole.folder)
+            if whole.mirror is not None:
+                run.told = whole.mirror.send
+            yield run
+        except KvorumError as error:
+            # By the name of the run, and not of a copy that is gone by the time it is read.
+            error.args = (str(error).replace(str(whole.folder), str(storage)),)
+            raise
+
+
+def refuse_other_run(run: Run, config: FitConfig, inputs: Inputs) -> None:
+    """Raise `KvorumError` where a run that is there was begun with other settings, questions or prompts."""
+    if differs := differing_settings(run.config, config) or differing_facts(run.facts, run.facts | inputs.facts()):
         raise KvorumError(f"{run.path} holds another run: {'; '.join(differs)}. Choose another --out, or remove it")
-
-
-def is_complete(run: Run, config: FitConfig, questions: Questions) -> bool:
-    """Whether a run has all its epochs, and all their scores on just these questions."""
-    return set(run.epochs) >= set(range(config.epochs + 1)) and all(
-        run.scored(epoch, task) and run.questions_digest(epoch, task) == digest
-        for epoch in range(config.epochs + 1)
-        for task, digest in questions.evaluation_digests.items()
-    )
 
 
 @contextlib.contextmanager

@@ -18,6 +18,8 @@ from kvorum.cluster.learn_rounds import ToldRounds
 from kvorum.cluster.news import Teller
 from kvorum.cluster.part import Bases, Part, fit_part
 from kvorum.cluster.ray_cluster import ray
+from kvorum.cluster.score import Shard, score_shard
+from kvorum.posterior.scoring import Probabilities
 from kvorum.posterior.stop import Stopped, StopRequest
 
 
@@ -64,10 +66,19 @@ class Worker:
         with self._telling(work) as (teller, stop):
             teller.doing("loading")
             try:
-                fit_part(part, self._bases, teller, stop, saved=teller.point)
+                fit_part(part.fetched(ray().get), self._bases, teller, stop, saved=teller.point)
             except Stopped as stopped:
                 return Left(str(stopped))
         return None
+
+    def score(self, work: str, shard: Shard) -> Probabilities | Left:
+        """Score a shard; nothing comes of it where a stop is asked for."""
+        with self._telling(work) as (teller, stop):
+            teller.doing("loading")
+            try:
+                return score_shard(shard.fetched(ray().get), self._bases, teller, stop)
+            except Stopped as stopped:
+                return Left(str(stopped))
 
     def look(self, work: str, experiment: Experiment) -> dict[str, Any]:
         """Load an experiment's base model, check what depends on it, and say what was found."""

@@ -22,7 +22,8 @@ from kvorum.interchange.bases import refuse_other_bases, say_if_not_the_very_one
 from kvorum.interchange.ensemble import Ensemble
 from kvorum.interchange.selection import ranks_and_alphas, selected
 from kvorum.interchange.sources import WEIGHTS, Source, find_sources
-from kvorum.posterior.posterior import Compile, Posterior
+from kvorum.posterior.posterior import Posterior
+from kvorum.posterior.scoring import Compile
 from kvorum.tasks import Prompt, default_template, load_template
 from kvorum.tasks.prompts import check_template
 

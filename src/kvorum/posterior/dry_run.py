@@ -1,12 +1,17 @@
 """What a fit would do, in words and numbers, and one whole prompt with its tokens."""
 
+from collections.abc import Sequence
+
 from kvorum.posterior.job import Job
 
 GIB = 2**30
 
 
-def describe(job: Job) -> str:
-    """The model, questions, steps, tokens and memory of a fit, and its first question as the model reads it."""
+def describe(job: Job, more: Sequence[tuple[str, str]] = (), *, out: str | None = None) -> str:
+    """The model, questions, steps, tokens and memory of a fit, and its first question as the model reads it.
+
+    `more`: further rows, each what it is about and what is said of it; `out`: the run directory, if it is no path.
+    """
     config, memory, each = job.config, job.memory_estimate(), job.parameters_per_member
     rows = [
         ("base model", f"{job.base.name}, {job.base.parameters:,} parameters, on {job.base.device}"),
@@ -33,7 +38,8 @@ def describe(job: Job) -> str:
             f"about {sum(memory.values()) / GIB:.1f} GiB: "
             + ", ".join(f"{name} {size / GIB:.2f}" for name, size in memory.items()),
         ),
-        ("run directory", str(job.out)),
+        *more,
+        ("run directory", out or str(job.out)),
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join([*(f"{name:<{width}}  {value}" for name, value in rows), "", *_prompt(job)])

@@ -19,6 +19,7 @@ from kvorum.errors import KvorumError
 from kvorum.posterior.posterior import token_budget
 from kvorum.posterior.warm_start import WarmStart, read_warm_start
 from kvorum.predictions import questions_digest
+from kvorum.run import Run
 from kvorum.run.drift import RESULTS_VERSION
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, default_template, encode, load_task, load_template
 from kvorum.tasks.digest import digest
@@ -179,6 +180,16 @@ class Questions:
         """Of the questions of each task to score, by its name."""
         return digests_of_tests(self.evaluation)
 
+    def answered(self, run: Run, epochs: int) -> bool:
+        """Whether a run has so many epochs, and is scored on just these questions after each."""
+        if not set(run.epochs) >= set(range(epochs + 1)):
+            return False
+        return all(
+            run.scored(epoch, task) and run.questions_digest(epoch, task) == digest
+            for task, digest in self.evaluation_digests.items()
+            for epoch in range(epochs + 1)
+        )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inputs:
@@ -187,6 +198,14 @@ class Inputs:
     prompt: Prompt
     questions: Questions
     warm: WarmStart | None
+
+    def facts(self) -> dict[str, Any]:
+        """What a run of these must have been begun with, as far as it is known without the base model."""
+        return {
+            "prompt_template": self.prompt.template,
+            "train_digest": self.questions.digest,
+            "results_version": RESULTS_VERSION,
+        }
 
     def members(self, config: FitConfig) -> tuple[int, ...]:
         """The numbers of all members."""
@@ -261,7 +280,12 @@ def read_inputs(config: FitConfig, given: Sequence[Task] = (), *, kept: bool = T
 
 
 def out_of(config: FitConfig, task: Task) -> Path:
-    """The run directory of a fit."""
+    """The run directory of a fit in one process; raises `KvorumError` for one on storage."""
+    if config.out is not None and "://" in config.out:
+        raise KvorumError(
+            f"out is {config.out.partition('?')[0]}, and a fit in one process writes to this machine's own disks; "
+            "with --ray or --members-per-worker it goes to storage"
+        )
     return Path(config.out or Path("runs") / task.name)
 
 

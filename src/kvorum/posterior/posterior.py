@@ -2,19 +2,18 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from kvorum.adapters import AdapterStack
 from kvorum.engine import BaseModel, Item, load_base, verify_packed
-from kvorum.engine.score import Normalisation
 from kvorum.errors import KvorumError
-from kvorum.posterior.scoring import FORWARD_ALONE, Compile, NobodyAnswers, Probabilities, Scorer, compile_pays, scoring
+from kvorum.posterior.ensemble import Ensemble
+from kvorum.posterior.scoring import FORWARD_ALONE, Scorer, compile_pays, scoring
 from kvorum.predictions import Predictions
 from kvorum.run import Run, run_and_epoch
 from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, encode, load_task
@@ -28,22 +27,10 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Posterior:
+class Posterior(Ensemble):
     """A base model, the adapters of the members, and how questions are put to them."""
 
     base: BaseModel
-    stack: AdapterStack
-    prompt: Prompt
-    normalisation: Normalisation = "sum"
-    """Text format only: a candidate's log-likelihood is the sum over its tokens, or their mean."""
-    token_budget: int | None = None
-    """Most tokens in a pass; None = by device."""
-    compile: Compile = "auto"
-    """Whether to run the model's layers compiled; auto: where enough tokens follow."""
-    fitted_on: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
-    """Question and choices of what it was fitted on, where known."""
-    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Of the run: model, seed, epoch, ...; they go into every prediction's metadata."""
 
     def predict(
         self,
@@ -67,8 +54,7 @@ class Posterior:
         encoded = encoded[:limit] if encoded is not None else self.encode(questions)
         with self.scoring(encoded) as scorer:
             scores = scorer(encoded, progress)
-        source = {"task": task.name, "split": task.test_split, "source": task.source} if isinstance(task, Task) else {}
-        return self.predictions(questions, scores, source)
+        return self.predictions(questions, scores, source_facts(task) if isinstance(task, Task) else {})
 
     def encode(self, questions: Sequence[Question]) -> list[EncodedQuestion]:
         """The tokens of questions as this posterior puts them."""
@@ -100,46 +86,6 @@ class Posterior:
         ) as scorer:
             yield scorer
 
-    def predictions(
-        self, questions: Sequence[Question], scores: Probabilities, source: Mapping[str, Any] | None = None
-    ) -> Predictions:
-        """The predictions that a scorer's probabilities make; members whose probabilities are not finite are left out.
-
-        `source`: facts of the task. Raises `KvorumError` where no member's are finite.
-        """
-        probs, rest = scores
-        members = [self.stack.members[i] for i in self.stack.active]
-        diverged = dict(self.stack.diverged)
-        finite = np.asarray(np.isfinite(probs).all((1, 2)) & np.isfinite(rest).all(1))
-        if not finite.any():
-            raise NobodyAnswers("no member's probabilities are finite, so nothing can answer; fit with a lower --lr")
-        if not finite.all():
-            # Its last step went too far, and no gradient has been taken since that would have shown it.
-            lost = [member for member, fine in zip(members, finite, strict=True) if not fine]
-            diverged |= dict.fromkeys(lost, "its predictions are not finite")
-            log.warning("members %s are left out: their predictions are not finite", lost)
-            probs, rest = probs[finite], rest[finite]
-        seen = sum((q.question, q.choices) in self.fitted_on for q in questions)
-        return Predictions(
-            probs=probs,
-            rest=rest,
-            answers=np.array([-1 if q.answer is None else q.answer for q in questions], dtype=np.int64),
-            ids=tuple(q.id for q in questions),
-            subjects=tuple(q.subject for q in questions),
-            questions=tuple(q.question for q in questions),
-            choices=tuple(q.choices for q in questions),
-            facts=self.facts
-            | dict(source or {})
-            | {
-                "members": [member for member in members if member not in diverged],
-                "diverged": {str(member): why for member, why in diverged.items()},
-                "answer_format": self.prompt.answer_format,
-                "normalisation": self.normalisation,
-                "trained_on": seen > 0,
-                "trained_on_questions": seen,
-            },
-        )
-
 
 def token_budget(device: torch.device, asked: int | None) -> int:
     """How many tokens go into a pass that keeps what a backward pass needs."""
@@ -166,11 +112,7 @@ def load(
     (number,) = run.resolve_epochs(str(epoch))[-1:]
     config = run.config
     stack = AdapterStack.load(run.checked(run.adapters_file(number)))
-    if config.trust_remote_code and not trust_remote_code:
-        raise KvorumError(
-            f"{run.path}: its base model, {config.model}, brings Python code of its own; where you have read and trust "
-            "it, say so: --trust-remote-code"
-        )
+    refuse_untrusted(run, trust_remote_code)
     base = load_base(
         config.model,
         revision=config.revision,
@@ -178,13 +120,26 @@ def load(
         dtype=config.dtype,
         trust_remote_code=trust_remote_code,
     )
-    if base.revision != run.facts.get("base_revision"):
-        raise KvorumError(
-            f"{run.path} was fitted on {config.model} {run.facts.get('base_revision')}, but what is there now is "
-            f"{base.revision or 'unknown'}"
-        )
+    refuse_other_base(base, run.path, run.facts.get("base_revision"))
     verify_packed(base.model)
     return from_run(run, base, stack, number, fitted_on)
+
+
+def refuse_untrusted(run: Run, trust_remote_code: bool) -> None:
+    """Raise `KvorumError` where a run's base model brings code of its own, and nobody has said that it is trusted."""
+    if run.config.trust_remote_code and not trust_remote_code:
+        raise KvorumError(
+            f"{run.path}: its base model, {run.config.model}, brings Python code of its own; where you have read and "
+            "trust it, say so: --trust-remote-code"
+        )
+
+
+def refuse_other_base(base: BaseModel, run: str | Path, revision: str | None) -> None:
+    """Raise `KvorumError` where a base model is not of the revision that a run was fitted on."""
+    if base.revision != revision:
+        raise KvorumError(
+            f"{run} was fitted on {base.name} {revision}, but what is there now is {base.revision or 'unknown'}"
+        )
 
 
 def from_run(
@@ -195,19 +150,28 @@ def from_run(
     fitted_on: frozenset[tuple[str, tuple[str, ...]]] | None = None,
 ) -> Posterior:
     """The posterior of a run whose base model and stack are loaded already."""
+    return on_base(ensemble_of(run, stack, epoch, fitted_on), base)
+
+
+def ensemble_of(
+    run: Run, stack: AdapterStack, epoch: int, fitted_on: frozenset[tuple[str, tuple[str, ...]]] | None = None
+) -> Ensemble:
+    """The ensemble of a run whose stack is loaded already."""
     config = run.config
-    if fitted_on is None:
-        fitted_on = questions_fitted(run)
-    return Posterior(
-        base=base,
+    return Ensemble(
         stack=stack,
         prompt=Prompt(answer_format=config.answer_format, template=template_of(run), chat=config.chat),
         normalisation=config.normalisation,
         token_budget=config.token_budget,
         compile=config.compile,
-        fitted_on=fitted_on,
+        fitted_on=questions_fitted(run) if fitted_on is None else fitted_on,
         facts=prediction_facts(run.facts, epoch),
     )
+
+
+def on_base(ensemble: Ensemble, base: BaseModel) -> Posterior:
+    """The posterior that an ensemble is on its base model."""
+    return Posterior(base=base, **vars(ensemble))
 
 
 def template_of(run: Run) -> str:
@@ -216,6 +180,11 @@ def template_of(run: Run) -> str:
     if not isinstance(template, str):
         raise KvorumError(f"{run.path / 'config.yaml'}: facts: there is no 'prompt_template'")
     return template
+
+
+def source_facts(task: Task) -> dict[str, Any]:
+    """What a prediction file says of the task that it is on."""
+    return {"task": task.name, "split": task.test_split, "source": task.source}
 
 
 def prediction_facts(facts: dict[str, Any], epoch: int | None) -> dict[str, Any]:

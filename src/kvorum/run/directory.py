@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -77,6 +78,8 @@ class Run:
         if not file.is_file():
             if manifest.files:
                 raise KvorumError(f"{file}: is missing; {_way_back(manifest)}")
+            if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):
+                raise KvorumError(f"{path} is no directory of this machine; kvorum fetch brings it here from storage")
             what = "no such directory" if not path.is_dir() else f"holds no run (it has no {CONFIG})"
             near = sorted(p.parent.name for p in path.parent.glob(f"*/{CONFIG}"))
             there = f"; runs beside it: {', '.join(near[:8])}" if near else ""
