@@ -9,7 +9,7 @@ from kvorum.cluster.dispatch import Dispatch, Ended, Work, nothing_more, reasons
 from kvorum.cluster.groups import begun_per_worker, grouped, refuse_other_groups, said, storage_of
 from kvorum.cluster.part import Bases, Part, fit_part
 from kvorum.cluster.ray_cluster import Cluster, ray
-from kvorum.cluster.storage import Storage
+from kvorum.cluster.storage import Storage, is_url
 from kvorum.cluster.view import View
 from kvorum.cluster.whole import Whole, refuse_other_run, whole_run
 from kvorum.config import FitConfig
@@ -66,7 +66,8 @@ def ask(config: FitConfig) -> Asked:
     job = plan(config, inputs=inputs, weights=False)
     out = config.out or str(out_of(config, inputs.questions.task))
     # What is kept names the place without the keys to it.
-    return Asked(config=dataclasses.replace(config, out=str(Storage(out))), out=out, inputs=inputs, job=job)
+    kept = dataclasses.replace(config, out=str(Storage(out)) if is_url(out) else out)
+    return Asked(config=kept, out=out, inputs=inputs, job=job)
 
 
 def fit_in_groups(asked: Asked, runner: Runner, *, per_worker: int | None, slots: int = 1) -> None:
