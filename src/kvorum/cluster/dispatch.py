@@ -115,7 +115,7 @@ class Dispatch:
         if now < self._hire_from:
             return
         have = len(self._starting) + len(self._idle) + len(self._running)
-        wanted = min(self.cluster.slots, len(self._running) + len(self._ready()))
+        wanted = min(self.cluster.slots, len(self._running) + len(self.waiting))
         for _ in range(wanted - have):
             worker = (
                 ray()
