@@ -144,8 +144,9 @@ def _measured(job: Job, rounds: int) -> dict[str, float]:
         {
             "product": lambda: product / seconds(_multiply(job)) / 1e12,
             "fitting": lambda: tokens / seconds(lambda: Fitting(job, None, Silent()).run_all()),
-            "scoring": lambda: scored
-            / seconds(lambda: posterior.predict(job.evaluation[0], encoded=job.evaluation_encoded[0])),
+            "scoring": lambda: (
+                scored / seconds(lambda: posterior.predict(job.evaluation[0], encoded=job.evaluation_encoded[0]))
+            ),
         },
         rounds,
     )

@@ -106,6 +106,12 @@ class FitConfig:
     """Most tokens in a pass through the model: less needs less memory, the result is the same. Default: by device."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the model's layers, which takes up to a minute and then saves time; auto: where enough tokens follow."""
+    device_map: Literal["off", "auto"] = "off"
+    """auto: spread the base model over all GPUs of the machine, and its memory where they do not suffice."""
+    quantize: Literal["off", "4bit", "8bit", "gguf"] = "off"
+    """How the base model is held: 4bit NF4, 8bit by rows, gguf: as a .gguf file has it; off: all at its precision."""
+    gradient_checkpointing: bool = False
+    """While fitting, compute each layer twice instead of keeping all that it computes: less memory, more time."""
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -118,6 +124,11 @@ class FitConfig:
                 raise KvorumError(f"{name} names something twice: {' '.join(named)}")
         if not self.model or not self.task:
             raise KvorumError("model and task must be named")
+        if self.device_map != "off" and self.device != "auto":
+            raise KvorumError(
+                f"device_map {self.device_map} chooses the devices by itself, and device is '{self.device}'; leave one "
+                "of them out"
+            )
 
     def _check_numbers(self) -> None:
         at_least = {"members": 1, "rank": 1, "batch_size": 1, "epochs": 0, "train_limit": 1, "evaluate_limit": 1}
@@ -198,6 +209,7 @@ FIELDS: dict[str, FieldInfo] = vars(FitConfig)["__pydantic_fields__"]
 """Of every setting: its type, default and description."""
 SETTINGS = tuple(FIELDS)
 LISTS = ("evaluate", "targets", "diversity", "track")
+SWITCHES = ("compile", "device_map", "quantize")
 
 
 def fit_config(settings: Mapping[str, Any], *, where: str = "settings") -> FitConfig:
@@ -209,6 +221,8 @@ def fit_config(settings: Mapping[str, Any], *, where: str = "settings") -> FitCo
         if name not in SETTINGS:
             raise KvorumError(f"{where}: there is no setting '{str(name)[:60]}'{nearest(str(name)[:60], SETTINGS)}")
     plain = {name: (value,) if name in LISTS and isinstance(value, str) else value for name, value in settings.items()}
+    # YAML 1.1 reads these words as truth values where they are not quoted.
+    plain |= {name: "on" if plain[name] else "off" for name in SWITCHES if isinstance(plain.get(name), bool)}
     try:
         return TypeAdapter(FitConfig).validate_python(plain)
     except ValidationError as error:

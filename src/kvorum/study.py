@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ASKED = ("task", "evaluate", "train_limit", "evaluate_limit", "limit_to", "data_root", "skip_bad_rows")
 """Settings that say which questions there are."""
-BASE = ("model", "revision", "device", "dtype", "trust_remote_code")
+BASE = ("model", "revision", "device", "dtype", "trust_remote_code", "quantize", "device_map")
 """Settings that name a base model: runs that share them share it in memory."""
 
 log = logging.getLogger(__name__)

@@ -1,11 +1,13 @@
 """An experiment in parts, one after another in this process: as the plain loop, whatever is interrupted or damaged."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import kvorum
 from kvorum.active.config import learn_config
@@ -13,14 +15,16 @@ from kvorum.active.directory import facts_of
 from kvorum.active.loop import learn
 from kvorum.active.progress import Rounds, SilentRounds
 from kvorum.active.records import Learned
-from kvorum.cluster.dispatch import Ended, Work
+from kvorum.cluster.dispatch import Dispatch, Ended, Work
 from kvorum.cluster.learn import BASE, ask, learn_in_parts
 from kvorum.cluster.learn_part import Sent, learn_part
 from kvorum.cluster.learn_rounds import ToldRounds
 from kvorum.cluster.mirror import TakenOver
 from kvorum.cluster.news import Teller
 from kvorum.cluster.part import Bases
+from kvorum.cluster.ray_cluster import Cluster
 from kvorum.cluster.storage import Storage
+from kvorum.cluster.view import View
 from kvorum.posterior.stop import Stopped, StopRequest
 
 
@@ -241,3 +245,23 @@ def test_a_stop_is_heard_between_steps_and_loses_what_is_under_way(settings: dic
     assert not list(Path(settings["out"]).rglob("seed-*"))
     told = Counted()
     assert in_parts(settings, Here(told)).rounds("k_centre") == 3 and told.fitted == 10
+
+
+def test_what_comes_after_a_failed_piece_fails_with_it() -> None:
+    works = {
+        "base": Work("look", None),
+        "start": Work("learn", None, after=("base",)),
+        "one": Work("learn", None, after=("start",)),
+        "other": Work("learn", None, after=("base",)),
+    }
+    view = View(Console(file=io.StringIO()))
+    view.begin(list(works))
+    dispatch = Dispatch(Cluster(1.0, 0.0), works, view)
+    assert dispatch._ready() == ["base"]
+    dispatch.waiting.popleft()
+    dispatch.results["base"] = None
+    assert dispatch._ready() == ["start", "other"]
+    dispatch.waiting.remove("start")
+    dispatch._give_up("start", "no disk")
+    assert dispatch.failed == {"start": "no disk", "one": "it comes after start"}
+    assert list(dispatch.waiting) == ["other"] and view.rows["one"].state == "failed"

@@ -2,6 +2,7 @@
 
 from kvorum.adapters.attach import Attachment, LoRALayer, Route
 from kvorum.adapters.init import kaiming_uniform_stack
+from kvorum.adapters.places import device_of, first_device
 from kvorum.adapters.seeds import Stream, generator_seed
 from kvorum.adapters.stack import AdapterStack
 from kvorum.adapters.targets import find_targets
@@ -12,7 +13,9 @@ __all__ = [
     "LoRALayer",
     "Route",
     "Stream",
+    "device_of",
     "find_targets",
+    "first_device",
     "generator_seed",
     "kaiming_uniform_stack",
 ]

@@ -26,6 +26,8 @@ class Route:
     """The position of each token's member along the stack's axis, on the model's device."""
     dropout_seeds: tuple[tuple[int, int], ...] | None = None
     """For dropout: a seed and a number of tokens a question, in the order of the tokens."""
+    owners: dict[torch.device, Tensor] = dataclasses.field(default_factory=dict)
+    """`owner` on the other devices of a model that is spread over several, each sent once."""
 
     @classmethod
     def of(
@@ -42,8 +44,16 @@ class Route:
         for position, count in zip(positions, tokens, strict=True):
             spans[position, 0], spans[position, 1] = stop, stop + count
             stop += count
-        owner = torch.repeat_interleave(torch.tensor(positions), torch.tensor(tokens))
+        owner = torch.cat([torch.full((count,), position) for position, count in zip(positions, tokens, strict=True)])
         return cls(spans, sent(owner, device))
+
+    def owner_on(self, device: torch.device) -> Int[Tensor, " token"]:
+        """`owner` where a target computes."""
+        if self.owner.device == device:
+            return self.owner
+        if device not in self.owners:
+            self.owners[device] = self.owner.to(device)
+        return self.owners[device]
 
 
 class Attachment:
@@ -143,8 +153,10 @@ class LoRALayer(nn.Module):
             )
         if attachment.dropout and route.dropout_seeds is not None:
             x = _dropout(x, attachment.dropout, route.dropout_seeds, self.place)
-        added = low_rank(x.flatten(0, -2), self.a, self.b, route.spans, route.owner, self.scaling)
-        return base + added.view(base.shape).to(base.dtype)
+        x = x.to(self.a.device)
+        owner = route.owner_on(x.device)
+        added = low_rank(x.flatten(0, -2), self.a, self.b, route.spans, owner, self.scaling)
+        return base + added.view(base.shape).to(base)
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:

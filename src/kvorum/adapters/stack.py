@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from kvorum.adapters.places import device_of
 from kvorum.adapters.tensors import load_tensors, save_tensors
-from kvorum.errors import KvorumError
+from kvorum.errors import KvorumError, nearest
 
 FORMAT = "kvorum adapter stack 1"
 
@@ -118,6 +119,21 @@ class AdapterStack:
             self,
             a={k: v.detach().to(device) for k, v in self.a.items()},
             b={k: v.detach().to(device) for k, v in self.b.items()},
+        )
+
+    def beside(self, model: nn.Module) -> "AdapterStack":
+        """The same stack with each target's tensors where that target computes, off any graph.
+
+        Raises `KvorumError` where the model has no such target.
+        """
+        modules = dict(model.named_modules())
+        for name in self.a:
+            if name not in modules:
+                raise KvorumError(f"the base model has no module '{name}'{nearest(name, modules)}")
+        return dataclasses.replace(
+            self,
+            a={k: v.detach().to(device_of(modules[k])) for k, v in self.a.items()},
+            b={k: v.detach().to(device_of(modules[k])) for k, v in self.b.items()},
         )
 
     def save(self, path: str | Path, **facts: Any) -> None:

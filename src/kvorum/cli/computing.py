@@ -69,6 +69,7 @@ SHARED = (
     "rank",
     "alpha",
     "targets",
+    "quantize",
 )
 """What a fit takes over from the run that it goes on from, unless it is told otherwise."""
 
@@ -95,7 +96,7 @@ def fit_with(arguments: list[str]) -> None:
     if asked.cluster.wanted:
         _fit_spread(config, asked.cluster, dry_run=asked.dry_run, alone=asked.repair or asked.allow_drift)
         return
-    job = _plan(config)
+    job = _plan(config, weights=not asked.dry_run)
     if asked.dry_run:
         from kvorum.posterior.dry_run import describe
 
@@ -147,11 +148,9 @@ def _tell(line: str) -> None:
 def _describe_spread(asked: "Asked", options: GroupOptions, cluster: "Cluster | None") -> None:
     from kvorum.cluster.dry_run import placed, rows
     from kvorum.posterior.dry_run import describe
-    from kvorum.posterior.job import plan
 
-    job = plan(asked.config, inputs=asked.inputs)
-    more = rows(placed(asked, job, options, cluster), cluster)
-    out.print(escape(describe(job, more, out=asked.config.out)), highlight=False)
+    more = rows(placed(asked, options, cluster), cluster)
+    out.print(escape(describe(asked.job, more, out=asked.config.out)), highlight=False)
 
 
 def _of_warm_start(arguments: list[str], settings: dict[str, Any]) -> dict[str, Any]:
@@ -182,12 +181,12 @@ def _flags(defaults: dict[str, Any]) -> type:
     return dataclasses.make_dataclass("fit", fields, kw_only=True, frozen=True)
 
 
-def _plan(config: FitConfig) -> "Job":
+def _plan(config: FitConfig, *, weights: bool = True) -> "Job":
     with err.status("loading"):
         from kvorum.posterior.job import plan
 
         quiet()
-        job = plan(config)
+        job = plan(config, weights=weights)
     for task in job.evaluation:
         if task.name == job.task.name and task.tested_on_train:
             err.print(f"note: {task.name} is scored on the questions that it is fitted on", highlight=False)
@@ -222,7 +221,7 @@ def evaluate(
         trust_remote_code: Run Python code that comes with the base model.
         cluster: Where it is computed.
     """
-    from kvorum.cluster.storage import is_url
+    from kvorum.cluster.storage import Storage, is_url
     from kvorum.tasks import load_task
 
     def asked(opened: Run) -> "tuple[list[Task], tuple[int, ...]]":
@@ -234,8 +233,8 @@ def evaluate(
         return
     if is_url(run):
         raise KvorumError(
-            f"{run} is a URL, and is scored there by the workers of a cluster alone (--ray); kvorum fetch {run} brings "
-            "the run here"
+            f"{Storage(run)} is a URL, where a run is scored by the workers of a cluster alone (--ray); kvorum fetch "
+            f"{Storage(run)} brings it here"
         )
     opened = open_run(Path(run))
     tasks, chosen = asked(opened)

@@ -115,7 +115,7 @@ class Dispatch:
         if now < self._hire_from:
             return
         have = len(self._starting) + len(self._idle) + len(self._running)
-        wanted = min(self.cluster.slots, len(self._running) + len(self._ready()))
+        wanted = min(self.cluster.slots, len(self._running) + len(self.waiting))
         for _ in range(wanted - have):
             worker = (
                 ray()
@@ -221,9 +221,10 @@ class Dispatch:
 
     def _give_up(self, name: str, why: str) -> None:
         """A piece of work that failed for good, and what must come after it."""
+        if why not in self.failed.values():
+            log.error("%s failed: %s", name, why)
         self.failed[name] = why
         self.view.told(name, state="failed")
-        log.error("%s failed: %s", name, why)
         for other in [other for other in self.waiting if name in self.works[other].after]:
             if other in self.waiting:
                 self.waiting.remove(other)

@@ -10,7 +10,6 @@ from kvorum.cluster.options import GroupOptions
 from kvorum.cluster.ray_cluster import Cluster, Node
 from kvorum.cluster.storage import Storage
 from kvorum.posterior.dry_run import GIB
-from kvorum.posterior.job import Job
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,8 +46,8 @@ class Placement:
         }
 
 
-def placed(asked: Asked, job: Job, options: GroupOptions, cluster: Cluster | None) -> Placement:
-    """Where the groups of a fit would go; `job` is the whole fit."""
+def placed(asked: Asked, options: GroupOptions, cluster: Cluster | None) -> Placement:
+    """Where the groups of a fit would go."""
     storage = Storage(asked.out)
     slots = cluster.slots if cluster is not None else 1
     size = options.members_per_worker or begun_per_worker(storage, asked.members) or -(-len(asked.members) // slots)
@@ -59,7 +58,7 @@ def placed(asked: Asked, job: Job, options: GroupOptions, cluster: Cluster | Non
         workers = min(left, node.room(cluster.cpus, cluster.gpus)) if cluster is not None else 0
         left -= workers
         nodes.append((node, workers))
-    return Placement(groups=groups, memory=job.part(groups[0]).memory_estimate(), nodes=nodes)
+    return Placement(groups=groups, memory=asked.job.part(groups[0]).memory_estimate(), nodes=nodes)
 
 
 def rows(placement: Placement, cluster: Cluster | None) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from kvorum.adapters import AdapterStack
 from kvorum.cluster.dispatch import Dispatch, Ended, Work, reasons
@@ -18,13 +18,8 @@ from kvorum.posterior.stop import Stopped
 from kvorum.run import Run
 from kvorum.tasks import Task
 
-
-class Runner(Protocol):
-    """Scores shards, by their names, and tells of each that is done; returns why those failed that did."""
-
-    def __call__(self, shards: Mapping[str, Shard], ended: Ended) -> Mapping[str, str]:
-        """To its end."""
-        ...
+Runner = Callable[[Mapping[str, Shard], Ended], Mapping[str, str]]
+"""Scores shards, by their names, and tells of each that is done; returns why those failed that did."""
 
 
 @dataclasses.dataclass

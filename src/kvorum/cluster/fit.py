@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from kvorum.adapters import find_targets
 from kvorum.cluster.dispatch import Dispatch, Ended, Work, nothing_more, reasons
 from kvorum.cluster.groups import begun_per_worker, grouped, refuse_other_groups, said, storage_of, there
 from kvorum.cluster.part import Bases, Part, fit_part
@@ -15,9 +14,8 @@ from kvorum.cluster.storage import Storage, is_url
 from kvorum.cluster.view import View
 from kvorum.cluster.whole import Whole, refuse_other_run, whole_run
 from kvorum.config import FitConfig
-from kvorum.engine import skeleton
 from kvorum.errors import KvorumError
-from kvorum.posterior.job import Inputs, out_of, read_inputs
+from kvorum.posterior.job import Inputs, Job, out_of, plan, read_inputs
 from kvorum.posterior.progress import Progress
 from kvorum.posterior.stop import Stopped, StopRequest
 from kvorum.run import run_and_epoch
@@ -44,6 +42,8 @@ class Asked:
     out: str
     """A path or a URL."""
     inputs: Inputs
+    job: Job
+    """The whole fit, without the base model's weights."""
 
     @property
     def members(self) -> tuple[int, ...]:
@@ -68,11 +68,11 @@ def ask(config: FitConfig) -> Asked:
         )
     config = _as_begun(config)
     inputs = read_inputs(config, kept=config.out is None or not is_url(config.out))
-    model = skeleton(config.model, revision=config.revision, trust_remote_code=config.trust_remote_code)
-    find_targets(model, config.targets)
+    job = plan(config, inputs=inputs, weights=False)
     out = config.out or str(out_of(config, inputs.questions.task))
     # What is kept names the place without the keys to it.
-    return Asked(config=dataclasses.replace(config, out=str(Storage(out))), out=out, inputs=inputs)
+    kept = dataclasses.replace(config, out=str(Storage(out)) if is_url(out) else out)
+    return Asked(config=kept, out=out, inputs=inputs, job=job)
 
 
 def _as_begun(config: FitConfig) -> FitConfig:

@@ -139,8 +139,7 @@ def opened(out: str) -> Iterator[Place]:
     if storage.path is not None:
         with locked(storage.path):
             storage.refuse_unwritable()
-            # A relative path would be another where a worker runs.
-            yield Place(folder=storage.path, storage=Storage(str(storage.path)))
+            yield Place(folder=storage.path, storage=storage)
         return
     storage.refuse_unwritable()
     with tempfile.TemporaryDirectory(prefix="kvorum-") as scratch:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float64, Int
 
 from kvorum.cluster.part import Bases
 from kvorum.config import FitConfig
@@ -21,8 +21,10 @@ PER_WORKER = 4
 FEWEST = 8
 """Questions of a shard, where its task has as many."""
 
-Rows = Int[np.ndarray, " chosen"]
+Rows = Int[np.ndarray, "_"]
 """Places of questions in their task."""
+ShardScores = tuple[Float64[np.ndarray, "member _ _"], Float64[np.ndarray, "member _"]]
+"""`Probabilities` of a shard's questions, as wide as the widest of them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,7 @@ def score_shard(shard: Shard, bases: Bases, progress: Progress, stop: StopReques
         return scorer(encoded, scored)
 
 
-def joined(shards: Sequence[Rows], scores: Sequence[Probabilities]) -> Probabilities:
+def joined(shards: Sequence[Rows], scores: Sequence[ShardScores]) -> Probabilities:
     """The probabilities of a whole task, of those of its shards."""
     questions = sum(len(rows) for rows in shards)
     members, width = len(scores[0][1]), max(probs.shape[2] for probs, _ in scores)

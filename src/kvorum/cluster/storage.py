@@ -37,6 +37,11 @@ class Storage:
     folder: str = ""
     """Within it."""
 
+    def __post_init__(self) -> None:
+        if not is_url(self.url):
+            # A relative path would be another where a worker runs.
+            object.__setattr__(self, "url", str(Path(self.url).absolute()))
+
     def within(self, name: str) -> "Storage":
         """A folder in this one."""
         return dataclasses.replace(self, folder=f"{self.folder}/{name}" if self.folder else name)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 from kvorum.cluster.dispatch import reasons
 from kvorum.cluster.fit import Asked, Runner, ask, begun, parts_of
 from kvorum.cluster.part import Part
-from kvorum.cluster.storage import is_url
+from kvorum.cluster.storage import Storage, is_url
 from kvorum.cluster.whole import Whole, whole_run
 from kvorum.errors import KvorumError
 from kvorum.run import Run
 from kvorum.study import Study
+
+Failed = dict[str, list[tuple[str, str]]]
+"""By the runs that failed, which groups did, and why."""
 
 log = logging.getLogger(__name__)
 
@@ -47,25 +51,22 @@ def fit_study(
             left.append(name)
         else:
             told(f"{name}: done already, in {study.path / name}")
-    failed: list[tuple[str, str]] = []
+    failed: Failed = {}
     while left:
-        waiting = [name for name in left if study.start_of(name) in left]
-        lost = {name for name, _ in failed}
-        now = [name for name in left if name not in waiting and study.start_of(name) not in lost]
-        failed += [
-            (name, f"{study.start_of(name)}, which it starts from, is not done")
-            for name in left
-            if name not in waiting and name not in now
-        ]
-        if not now and waiting == left:
-            raise KvorumError(f"{study.where}: {', '.join(left)} start from each other")
-        failed += _fit_together(study, now, runner, per_worker=per_worker, told=told)
-        left = waiting
+        starts = {name: study.start_of(name) for name in left}
+        now = [name for name in left if starts[name] not in left]
+        if not now:
+            raise KvorumError(f"{study.where}: {', '.join(left)} start from each other, so that none can begin")
+        lost = [name for name in now if starts[name] in failed]
+        failed |= {name: [(name, f"{starts[name]}, which it starts from, is not done")] for name in lost}
+        ready = [name for name in now if name not in lost]
+        failed |= _fit_together(study, ready, runner, per_worker=per_worker, told=told)
+        left = [name for name in left if name not in now]
     if failed:
-        number = len({name for name, _ in failed})
+        why = reasons(itertools.chain.from_iterable(failed.values()))
         raise KvorumError(
-            f"{number} of {len(study.fits)} runs are not done, the others are kept in {study.path}: "
-            f"{reasons(failed)}; once that is mended, the same command fits what is left"
+            f"{len(failed)} of {len(study.fits)} runs are not done, the others are kept in {study.path}: {why}; once "
+            "that is mended, the same command fits what is left"
         )
     return {name: Run.open(study.path / name) for name in study.fits}
 
@@ -74,18 +75,20 @@ def refuse_unspread(study: Study) -> None:
     """Raise `KvorumError` for a study at a URL, and for one whose questions cannot be read or its runs compared."""
     if is_url(study.config.out):
         raise KvorumError(
-            f"{study.where}: out is '{study.config.out}'; a study that is spread over machines lies in a folder that "
-            "all of them share, not at a URL"
+            f"{study.where}: out is '{Storage(study.config.out)}'; a study that is spread over machines lies in a "
+            "folder that all of them share, not at a URL"
         )
     _ = study.questions
 
 
 def _fit_together(
     study: Study, names: Sequence[str], runner: Runner, *, per_worker: int | None, told: Callable[[str], None]
-) -> list[tuple[str, str]]:
-    """Fit runs, all their groups together; which of them failed, and why."""
+) -> Failed:
+    """Fit runs, all their groups together."""
+    failed: Failed = {}
+    if not names:
+        return failed
     asked = {name: ask(study.fits[name]) for name in names}
-    failed: list[tuple[str, str]] = []
     with contextlib.ExitStack() as stack:
         parts: dict[str, Part] = {}
         whose: dict[str, _Fit] = {}
@@ -108,9 +111,10 @@ def _fit_together(
             try:
                 fit.whole.join(fit.asked.config, fit.groups, fit.asked.tasks)
             except KvorumError as error:
-                failed.append((fit.name, str(error)))
+                failed[fit.name] = [(fit.name, str(error))]
             else:
                 told(f"{fit.name}: done, in {study.path / fit.name}")
 
-        failed += runner(parts, ended).items()
+        for work, why in runner(parts, ended).items():
+            failed.setdefault(whose[work].name, []).append((work, why))
     return failed

@@ -114,10 +114,15 @@ def standing_run(path: str) -> Iterator[Run]:
     elif storage.read(NAME) is None:
         raise KvorumError(f"{storage}: holds no run (it has no {NAME})")
     with whole_run(path) as whole:
-        run = Run.open(whole.folder)
-        if whole.mirror is not None:
-            run.told = whole.mirror.send
-        yield run
+        try:
+            run = Run.open(whole.folder)
+            if whole.mirror is not None:
+                run.told = whole.mirror.send
+            yield run
+        except KvorumError as error:
+            # By the name of the run, and not of a copy that is gone by the time it is read.
+            error.args = (str(error).replace(str(whole.folder), str(storage)),)
+            raise
 
 
 def refuse_other_run(run: Run, config: FitConfig, inputs: Inputs) -> None:

@@ -2,8 +2,10 @@
 
 from kvorum.engine.attention import attached, packed_attention
 from kvorum.engine.base_model import BaseModel, fingerprint, load_base, skeleton
+from kvorum.engine.checkpointed import checkpointed
 from kvorum.engine.compiled import compiled
 from kvorum.engine.pack import Item, Pack, Scorable, build_pack, plan_packs
+from kvorum.engine.planned import planned_base
 from kvorum.engine.score import CandidateScores, score_pack
 from kvorum.engine.selfcheck import verify_packed
 
@@ -15,11 +17,13 @@ __all__ = [
     "Scorable",
     "attached",
     "build_pack",
+    "checkpointed",
     "compiled",
     "fingerprint",
     "load_base",
     "packed_attention",
     "plan_packs",
+    "planned_base",
     "score_pack",
     "skeleton",
     "verify_packed",

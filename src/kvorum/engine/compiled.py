@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from kvorum.adapters import Attachment
+from kvorum.engine.checkpointed import is_checkpointed
 from kvorum.engine.last_layer import decoder_layers
 from kvorum.engine.pack import Item, build_pack
+from kvorum.engine.quantised import is_quantised
 from kvorum.engine.score import AnswerFormat, score_pack
 
 log = logging.getLogger(__name__)
@@ -31,13 +33,13 @@ def compiled(
     """
     # The last one computes less, so it would have to be compiled on its own.
     layers = decoder_layers(attachment.model)[:-1] if wanted else []
-    if not layers or attachment.dropout:
+    if reason := _why_not(attachment, layers):
         if wanted:
-            log.info("the layers run as they are: %s", "dropout is drawn for each question" if layers else "none found")
+            log.info("the layers run as they are: %s", reason)
         yield
         return
     plain = _trial(attachment, items, answer_format)
-    tolerance = 1e-3 if next(attachment.model.parameters()).dtype == torch.float32 else 0.1
+    tolerance = 1e-3 if attachment.model.dtype == torch.float32 else 0.1
     before = {layer: layer.__dict__.get("forward") for layer in layers}
     _announce(type(layers[0]), torch.is_grad_enabled())
     try:
@@ -54,6 +56,19 @@ def compiled(
         yield
     finally:
         _restore(before)
+
+
+def _why_not(attachment: Attachment, layers: Sequence[nn.Module]) -> str:
+    """Why layers are not to be compiled; empty where they are."""
+    if not layers:
+        return "none found"
+    if attachment.dropout:
+        return "dropout is drawn for each question"
+    if any(is_quantised(module) for module in layers[0].modules()):
+        return "the base model is quantised"
+    if getattr(attachment.model, "hf_device_map", None):
+        return "the base model is spread over devices"
+    return "they are computed twice to keep less" if is_checkpointed(layers[0]) else ""
 
 
 @functools.cache

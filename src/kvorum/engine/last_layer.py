@@ -28,9 +28,10 @@ class ReadOnly(nn.Module):
         (attachment,) = self._attachment
         if attachment.read is None:
             return self.part(x)
-        found = self.part(x.index_select(1, attachment.read))
+        read = attachment.read.to(x.device)
+        found = self.part(x.index_select(1, read))
         first, *others = found if isinstance(found, tuple) else (found,)
-        whole = first.new_zeros(1, x.shape[1], first.shape[-1]).index_copy(1, attachment.read, first)
+        whole = first.new_zeros(1, x.shape[1], first.shape[-1]).index_copy(1, read, first)
         return (whole, *others) if isinstance(found, tuple) else whole
 
 

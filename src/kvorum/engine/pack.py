@@ -73,6 +73,8 @@ class Layout:
     """What `mask` gives, by window, where it was made before the layers run."""
     places: Mapping[tuple[int, int], HeadPlaces] = dataclasses.field(default_factory=dict)
     """By numbers of heads and key heads, where they were made before the layers run."""
+    elsewhere: dict[torch.device, "Layout"] = dataclasses.field(default_factory=dict)
+    """The same layout on the other devices of a model that is spread over several, each sent once."""
 
     def mask(self, window: int | None) -> Bool[Tensor, "sequence 1 length length"] | None:
         """Which token may attend to which; None where that is all earlier ones."""
@@ -95,6 +97,16 @@ class Layout:
     def to(self, device: torch.device) -> "Layout":
         """The same layout on another device."""
         return _moved(self, device)
+
+    def beside(self, x: Tensor) -> "Layout":
+        """The same layout on the device of a tensor."""
+        if x.device == self.gather.device:
+            return self
+        if x.device not in self.elsewhere:
+            moved = self.to(x.device)
+            masks = {window: mask.to(x.device) for window, mask in self.masks.items()}
+            self.elsewhere[x.device] = dataclasses.replace(moved, masks=masks, places={})
+        return self.elsewhere[x.device]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,9 +143,7 @@ class Pack:
 
     def to(self, device: torch.device) -> "Pack":
         """The same pack on another device."""
-        if device.type == "cpu":
-            return self
-        return _moved(self, device)
+        return self if device == self.input_ids.device else _moved(self, device)
 
 
 def _moved(value: PlacedT, device: torch.device) -> PlacedT:

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from kvorum.adapters import Attachment, Route
+from kvorum.adapters import Attachment, Route, first_device
 from kvorum.engine.attention import prepared
 from kvorum.engine.pack import Pack
+from kvorum.engine.spread import kept_for
 
 # Of so many rows of logits the normaliser is computed at once.
 ROWS_AT_ONCE = 64
@@ -53,7 +54,7 @@ def score_pack(
     its probability the softmax of the scores over the candidates.
     """
     model = attachment.model
-    device = next(model.parameters()).device
+    device = first_device(model)
     pack = pack.to(device)
     layout = prepared(pack.layout, model)
     members = len(attachment.stack.members)
@@ -70,16 +71,18 @@ def score_pack(
             input_ids=pack.input_ids.unsqueeze(0),
             position_ids=pack.position_ids.unsqueeze(0),
             use_cache=False,
-            logits_to_keep=pack.kept,
+            logits_to_keep=kept_for(model, pack),
             kvorum_layout=layout,
         ).logits[0]
+    # Read where they are, on the device of the head.
+    pack = pack.to(logits.device)
     read = logits[pack.read_row, pack.read_token].float() - _logsumexp(logits)[pack.read_row]
     items, width = pack.lengths.shape
     scores = read.new_zeros(items * width).index_add(0, pack.read_slot, read).view(items, width)
     absent = pack.lengths == 0
     log_likelihoods = scores.masked_fill(absent, -torch.inf)
     chosen = _greedy(logits, pack) if greedy else None
-    ends = states[0].flatten(0, -2)[_prompt_rows(pack)] if hidden else None
+    ends = states[0].flatten(0, -2)[_prompt_rows(pack).to(states[0].device)] if hidden else None
     if answer_format == "letter":
         rest = -torch.expm1(log_likelihoods.logsumexp(-1).clamp(max=0))
         return CandidateScores(log_likelihoods, rest, log_likelihoods, chosen, ends)

@@ -5,8 +5,10 @@ import dataclasses
 import torch
 from transformers import PreTrainedModel
 
+from kvorum.adapters import first_device
 from kvorum.engine.attention import packed
 from kvorum.engine.pack import Item, build_pack
+from kvorum.engine.spread import kept_for
 from kvorum.errors import KvorumError
 
 
@@ -34,7 +36,7 @@ def verify_packed(model: PreTrainedModel) -> None:
         _Probe(tuple(draw[9:12]), (tuple(draw[5:9]),)),
     ]
     pack = build_pack([Item(0, probe) for probe in probes])
-    device = next(model.parameters()).device
+    device = first_device(model)
     pack = pack.to(device)
     training = model.training
     model.eval()
@@ -45,20 +47,21 @@ def verify_packed(model: PreTrainedModel) -> None:
                 whole = torch.tensor([[*probe.prompt, *candidate]], device=device)
                 logits = model(input_ids=whole, use_cache=False).logits[0].float().log_softmax(-1)
                 at = torch.arange(len(probe.prompt) - 1, whole.shape[1] - 1, device=device)
-                alone.append(logits[at, whole[0, at + 1]])
+                alone.append(logits[at.to(logits.device), whole[0, at + 1].to(logits.device)])
         with packed(model):
             logits = model(
                 input_ids=pack.input_ids.unsqueeze(0),
                 position_ids=pack.position_ids.unsqueeze(0),
                 use_cache=False,
-                logits_to_keep=pack.kept,
+                logits_to_keep=kept_for(model, pack),
                 kvorum_layout=pack.layout,
             ).logits[0]
     finally:
         model.train(training)
+    pack = pack.to(logits.device)
     together = logits.float().log_softmax(-1)[pack.read_row, pack.read_token]
     gap = (together - torch.cat(alone)).abs().max().item()
-    if not gap <= (1e-3 if next(model.parameters()).dtype == torch.float32 else 0.25):
+    if not gap <= (1e-3 if model.dtype == torch.float32 else 0.25):
         raise KvorumError(
             f"{type(model).__name__} gives other results for questions packed together than for each alone (log-"
             f"probabilities differ by up to {gap:.3g}): it does something between tokens that kvorum's attention "

@@ -15,6 +15,7 @@ def describe(job: Job, more: Sequence[tuple[str, str]] = (), *, out: str | None 
     config, memory, each = job.config, job.memory_estimate(), job.parameters_per_member
     rows = [
         ("base model", f"{job.base.name}, {job.base.parameters:,} parameters, on {job.base.device}"),
+        ("held", f"{how_held(job)}, about {job.base.bytes / GIB:.1f} GiB"),
         (
             "adapters",
             f"{config.members} members x {each:,} = {config.members * each:,} trainable parameters on "
@@ -43,6 +44,13 @@ def describe(job: Job, more: Sequence[tuple[str, str]] = (), *, out: str | None 
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join([*(f"{name:<{width}}  {value}" for name, value in rows), "", *_prompt(job)])
+
+
+def how_held(job: Job) -> str:
+    """The precision or the bits of the base model's linear maps, and where they are."""
+    precision = str(job.base.model.dtype).removeprefix("torch.")
+    held = precision if job.base.quantize == "off" else f"{job.base.quantize}, all else {precision}"
+    return held if job.config.device_map == "off" else f"{held}, spread over the devices of the machine"
 
 
 def _prompt(job: Job) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from kvorum.adapters import AdapterStack, Attachment, Stream, generator_seed
-from kvorum.engine import Item, attached, compiled
+from kvorum.engine import Item, attached, checkpointed, compiled
 from kvorum.errors import KvorumError
 from kvorum.posterior.job import Job, digests_of_tests
 from kvorum.posterior.memory import within_memory
@@ -71,7 +71,7 @@ class Fitting:
                 self.point = self._resumable(run)
                 stack, moments = load_point(run, job, self.point)
                 log.info("going on after %s, to epoch %d", self.point, self.config.epochs)
-        self.stack = stack.to(job.base.device)
+        self.stack = stack.beside(job.base.model)
         self.optimizer = MemberAdamW(self.stack, clip=self.config.clip)
         if moments:
             self.optimizer.load_state(moments)
@@ -110,13 +110,14 @@ class Fitting:
             return
         look_every = LOOK_EVERY.get(self.job.base.device.type, 10)
         last = self.job.steps_per_epoch - 1
-        orders = [self._order(member, epoch) for member in self.stack.members]
+        orders = [self.job.order(member, epoch) for member in self.stack.members]
         unseen: list[dict[str, Any]] = []
         # By the whole fit, so that one that was stopped and goes on decides alike.
         wanted = compile_pays(self.config.compile, self.job.base.device, self.config.epochs * self.job.tokens_per_epoch)
         trial = [Item(self.stack.active[0], question) for question in self.job.encoded[:2]]
         with (
             attached(self.job.base.model, self.stack, dropout=self.config.dropout) as attachment,
+            checkpointed(attachment, wanted=self.config.gradient_checkpointing),
             compiled(attachment, trial, self.config.answer_format, wanted=wanted),
         ):
             for step in range(self.point.step, last + 1):
@@ -190,17 +191,6 @@ class Fitting:
             schedule=config.schedule,
             warmup=config.warmup,
         )
-
-    def _order(self, member: int, epoch: int) -> np.ndarray:
-        """The training questions of a member in an epoch, by their places."""
-        drawn, own = np.array(self.job.share(member)), self.config.diversity
-        size = len(drawn)
-        if "bootstrap" in own:
-            resample = np.random.default_rng(generator_seed(self.config.seed, Stream.BOOTSTRAP, member))
-            drawn = drawn[resample.integers(size, size=size)]
-        whose = member if "order" in own else 0
-        generator = np.random.default_rng(generator_seed(self.config.seed, Stream.ORDER, whose, epoch))
-        return drawn[generator.permutation(size)]
 
     def _batch(self, position: int, order: np.ndarray, epoch: int, step: int) -> list[Item]:
         config, member = self.config, self.stack.members[position]
@@ -315,7 +305,7 @@ class Fitting:
         facts = self.run.facts if self.run is not None else job.facts()
         return Posterior(
             base=job.base,
-            stack=self.stack.to(job.base.device),
+            stack=self.stack.beside(job.base.model),
             prompt=job.prompt,
             normalisation=self.config.normalisation,
             token_budget=self.config.token_budget,

@@ -11,11 +11,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from kvorum.adapters import AdapterStack, find_targets, kaiming_uniform_stack
+import numpy as np
+from jaxtyping import Int64
+
+from kvorum.adapters import AdapterStack, Stream, find_targets, generator_seed, kaiming_uniform_stack
 from kvorum.adapters.targets import Target
 from kvorum.config import FitConfig
-from kvorum.engine import BaseModel, Item, load_base, verify_packed
+from kvorum.engine import BaseModel, Item, load_base, planned_base, verify_packed
 from kvorum.errors import KvorumError
+from kvorum.posterior.estimate import needed
 from kvorum.posterior.posterior import token_budget
 from kvorum.posterior.warm_start import WarmStart, read_warm_start
 from kvorum.predictions import questions_digest
@@ -25,6 +29,9 @@ from kvorum.tasks import EncodedQuestion, Prompt, Question, Task, default_templa
 from kvorum.tasks.digest import digest
 from kvorum.tasks.sample import limit
 from kvorum.tracking import refuse_missing
+
+LARGEST = 8
+"""Of so many steps, those with the most tokens, the passes are looked at for how much memory a fit needs."""
 
 log = logging.getLogger(__name__)
 
@@ -144,22 +151,53 @@ class Job:
             "evaluation_questions": {task.name: len(task.test) for task in self.evaluation},
         }
 
+    def order(self, member: int, epoch: int) -> Int64[np.ndarray, " question"]:
+        """The training questions of a member in an epoch, by their places."""
+        drawn, own = np.array(self.share(member)), self.config.diversity
+        size = len(drawn)
+        if "bootstrap" in own:
+            resample = np.random.default_rng(generator_seed(self.config.seed, Stream.BOOTSTRAP, member))
+            drawn = drawn[resample.integers(size, size=size)]
+        whose = member if "order" in own else 0
+        generator = np.random.default_rng(generator_seed(self.config.seed, Stream.ORDER, whose, epoch))
+        return drawn[generator.permutation(size)]
+
     def memory_estimate(self) -> dict[str, int]:
-        """Roughly what fitting needs, in bytes: the base, the adapters with their optimizer, a pass's activations."""
-        base = sum(p.numel() * p.element_size() for p in self.base.model.parameters())
-        stack = len(self.members) * self.parameters_per_member
-        element = next(self.base.model.parameters()).element_size()
-        wide = sum(t.in_features + t.out_features for t in find_targets(self.base.model, ["all-linear"]))
-        vocabulary: int = self.base.model.config.vocab_size
-        read = sum(len(c) for q in self.encoded for c in q.candidates) / max(1, self.tokens_per_epoch)
-        logits = 3 * 4 * vocabulary * min(1.0, read * len(self.members))
-        tokens = min(self.token_budget, -(-self.tokens_per_epoch // max(1, self.steps_per_epoch)))
-        return {
-            "base model": base,
-            # values, gradients and AdamW's two moments
-            "adapters": 4 * 4 * stack,
-            "activations": int(tokens * (2 * element * wide + logits)),
-        }
+        """What fitting needs at its worst moment, in bytes: the base, the adapters with their optimizer, and a pass.
+
+        Of a step on tensors without values (`kvorum.posterior.estimate`), layers not compiled; what the libraries take
+        beside tensors is not in it.
+        """
+        base = {"base model": self.base.bytes}
+        try:
+            found = needed(
+                self.base.model,
+                self.targets,
+                self.config,
+                self._largest_steps(),
+                budget=self.token_budget,
+                kind=self.base.device.type,
+            )
+        except (RuntimeError, NotImplementedError) as error:
+            # Some operators, such as those of a mixture's experts, cannot do without values.
+            log.warning("what a pass needs is left out of the memory: %s", str(error).strip().partition("\n")[0])
+            return base | {"adapters": 4 * 4 * len(self.members) * self.parameters_per_member}
+        return base | {"adapters": found.adapters, "activations": found.activations}
+
+    def _largest_steps(self) -> list[list[Item]]:
+        """The items of those steps of the first epoch that have the most tokens."""
+        size, tokens = self.config.batch_size, np.array([Item(0, question).tokens() for question in self.encoded])
+        orders = [self.order(member, 1) for member in self.members]
+        totals = sum(np.add.reduceat(tokens[order], np.arange(0, len(order), size)) for order in orders)
+        seed = int(self.config.dropout > 0)
+        return [
+            [
+                Item(position, self.encoded[i], seed)
+                for position, order in enumerate(orders)
+                for i in order[step * size : (step + 1) * size]
+            ]
+            for step in np.argsort(totals)[-LARGEST:]
+        ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -218,29 +256,31 @@ def plan(
     base: BaseModel | None = None,
     given: Sequence[Task] = (),
     kept: bool = True,
+    weights: bool = True,
     inputs: Inputs | None = None,
 ) -> Job:
     """Load and check everything that a configuration names; what is handed over is not loaded again.
 
     The cheap things come first, so that a mistake in them does not wait for the model. `kept`: whether the fit goes
     into its run directory, where it may have begun already. `inputs`: all that it names beside the base model, where
-    that is read already, on another machine even.
+    that is read already, on another machine even. `weights`: whether the base model is loaded; a job without them can
+    be looked at, but not run.
 
     Raises `KvorumError` for whatever cannot be fitted.
     """
     inputs = inputs or read_inputs(config, given, kept=kept)
     prompt, questions, warm = inputs.prompt, inputs.questions, inputs.warm
-    base = base or load_base(
-        config.model,
-        revision=config.revision,
-        device=config.device,
-        dtype=config.dtype,
-        trust_remote_code=config.trust_remote_code,
-    )
+    if base is not None and base.quantize != config.quantize:
+        raise KvorumError(
+            f"quantize is {config.quantize}, and the model that was handed over is held otherwise ({base.quantize}); "
+            f"name the model instead, or say quantize={base.quantize!r}"
+        )
+    base = base or _base_of(config, weights=weights)
     targets = find_targets(base.model, config.targets)
-    if warm is not None:
-        warm.refuse_misfit(base, targets, config)
-    verify_packed(base.model)
+    if base.planned is None:
+        if warm is not None:
+            warm.refuse_misfit(base, targets, config)
+        verify_packed(base.model)
 
     def tokens(asked: Sequence[Question]) -> list[EncodedQuestion]:
         return encode(asked, prompt, base.tokenizer, max_length=base.max_length)
@@ -277,6 +317,17 @@ def read_inputs(config: FitConfig, given: Sequence[Task] = (), *, kept: bool = T
     questions = read_questions(config, given)
     warm = read_warm_start(config, out_of(config, questions.task) if kept else None)
     return Inputs(prompt=prompt, questions=questions, warm=warm)
+
+
+def _base_of(config: FitConfig, *, weights: bool) -> BaseModel:
+    asked: dict[str, Any] = {
+        name: getattr(config, name) for name in ("revision", "device", "dtype", "quantize", "trust_remote_code")
+    }
+    return (
+        load_base(config.model, **asked, device_map=config.device_map)
+        if weights
+        else planned_base(config.model, **asked)
+    )
 
 
 def out_of(config: FitConfig, task: Task) -> Path:

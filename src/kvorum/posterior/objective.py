@@ -40,8 +40,9 @@ def accumulate_nll(
             normalisation=normalisation,
             dropout=attachment.dropout > 0,
         )
-        loss = -scores.log_probs.gather(1, answers[:, None])[:, 0] * share
+        there = scores.log_probs.device
+        loss = -scores.log_probs.gather(1, answers.to(there)[:, None])[:, 0] * share.to(there)
         # A sum over members of their own means: none weighs on another.
         loss.sum().backward()
-        nll.index_add_(0, members, loss.detach())
+        nll.index_add_(0, members, loss.detach().to(device))
     return nll

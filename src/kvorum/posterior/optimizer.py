@@ -24,24 +24,25 @@ class MemberAdamW:
         self.clip = clip
         """The largest gradient norm of a member; 0 = no clipping."""
         self.adamw = torch.optim.AdamW(self.parameters, lr=0.0, weight_decay=0.0)
-        self.active: Bool[Tensor, " member"] = torch.ones(
-            len(stack.members), dtype=torch.bool, device=self.parameters[0].device
-        )
-        self.active[[i for i in range(len(stack.members)) if i not in stack.active]] = False
+        active = torch.tensor([i in stack.active for i in range(len(stack.members))])
+        self.active: Bool[Tensor, " member"] = active.to(self.parameters[0].device)
 
     def step(self, loss: Float[Tensor, " member"], lr: float) -> Float[Tensor, " member"]:
         """One step at a learning rate; returns each member's gradient norm before clipping.
 
         A member whose loss or gradient is not finite is inactive from here on: it keeps the values that it has.
         """
-        norm = torch.stack([_gradient(p).square().sum((-2, -1)) for p in self.parameters]).sum(0).sqrt()
+        home = self.active.device
+        norm = torch.stack([_gradient(p).square().sum((-2, -1)).to(home) for p in self.parameters]).sum(0).sqrt()
         self.active = self.active & norm.isfinite() & loss.isfinite()
         # Like clip_grad_norm_, so that a step equals that of a member trained alone.
         scale = (self.clip / (norm + 1e-6)).clamp(max=1.0) if self.clip else torch.ones_like(norm)
-        active = self.active[:, None, None]
+        places = {p.device for p in self.parameters}
+        there = {place: (self.active[:, None, None].to(place), scale[:, None, None].to(place)) for place in places}
         for parameter in self.parameters:
+            active, factor = there[parameter.device]
             # `where`, not a product: 0 x NaN is NaN.
-            parameter.grad = torch.where(active, _gradient(parameter) * scale[:, None, None], 0.0)
+            parameter.grad = torch.where(active, _gradient(parameter) * factor, 0.0)
             if momentum := self.adamw.state.get(parameter):
                 # With neither gradient nor momentum AdamW leaves a value where it is.
                 momentum["exp_avg"].masked_fill_(~active, 0.0)
@@ -90,7 +91,7 @@ class MemberAdamW:
             moments = {moment: tensors[f"{name}:{moment}"] for moment in ("step", "exp_avg", "exp_avg_sq")}
             # AdamW keeps its step count on the CPU.
             self.adamw.state[parameter] = {
-                moment: value.clone() if moment == "step" else value.to(device, copy=True)
+                moment: value.clone() if moment == "step" else value.to(parameter.device, copy=True)
                 for moment, value in moments.items()
             }
 

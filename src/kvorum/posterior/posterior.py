@@ -118,6 +118,9 @@ def load(
         revision=config.revision,
         device=device if device != "auto" else config.device,
         dtype=config.dtype,
+        quantize=config.quantize,
+        # A device that is named here is where all of it goes.
+        device_map=config.device_map if device == "auto" else "off",
         trust_remote_code=trust_remote_code,
     )
     refuse_other_base(base, run.path, run.facts.get("base_revision"))

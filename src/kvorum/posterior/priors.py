@@ -22,18 +22,23 @@ def product(stack: AdapterStack) -> Float[Tensor, " member"]:
     for target in stack.a:
         a, b = stack.a[target], stack.b[target]
         terms.append(((b.mT @ b) * (a @ a.mT)).sum((-2, -1)))
-    return torch.stack(terms).sum(0)
+    return _summed(terms)
 
 
 def factors(stack: AdapterStack) -> Float[Tensor, " member"]:
     """Sum over the targets of ||A||_F^2 + ||B||_F^2: a Gaussian on each factor."""
-    return torch.stack([p.square().sum((-2, -1)) for p in stack.parameters()]).sum(0)
+    return _summed([p.square().sum((-2, -1)) for p in stack.parameters()])
 
 
 def none(stack: AdapterStack) -> Float[Tensor, " member"]:
     """No prior: zero."""
     first = next(stack.parameters())
     return first.new_zeros(first.shape[0])
+
+
+def _summed(terms: list[Tensor]) -> Tensor:
+    """On the device of the first: targets of a model may lie on several."""
+    return torch.stack([term.to(terms[0].device) for term in terms]).sum(0)
 
 
 PRIORS: dict[str, Prior] = {"product": product, "factors": factors, "none": none}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float64
 
-from kvorum.adapters import AdapterStack, Attachment
+from kvorum.adapters import AdapterStack, Attachment, first_device
 from kvorum.engine import (
     BaseModel,
     CandidateScores,
@@ -56,7 +56,7 @@ class Scorer:
         self.attachment = attachment
         self.answer_format: AnswerFormat = answer_format
         self.normalisation: Normalisation = normalisation
-        stack, device = attachment.stack, next(attachment.model.parameters()).device
+        stack, device = attachment.stack, first_device(attachment.model)
         self.token_budget = token_budget or SCORING_BUDGET.get(device.type, SCORING_BUDGET["cpu"])
         """Most tokens in a pass, of all members together; halved where a GPU's memory does not hold them."""
         # Before any fitting all members are the base model: one answer stands for all.
@@ -166,7 +166,7 @@ def scoring(
     """
     if not stack.active:
         raise NobodyAnswers("every member diverged, so nothing can answer; fit again with a lower --lr")
-    with attached(base.model, stack.to(base.device)) as attachment:
+    with attached(base.model, stack.beside(base.model)) as attachment:
         scorer = Scorer(attachment, answer_format=answer_format, normalisation=normalisation, token_budget=token_budget)
         items = [Item(scorer.members[0], question) for question in trial[:2]]
         with torch.no_grad(), compiled(attachment, items, answer_format, wanted=compile):

@@ -19,6 +19,8 @@ MAY_CHANGE = frozenset(
         "track",
         "trust_remote_code",
         "warm_start",
+        "device_map",
+        "gradient_checkpointing",
     }
 )
 IDENTITY = {
@@ -41,6 +43,9 @@ RESULTS_VERSION = 1
 def identity(config: FitConfig, facts: Mapping[str, Any]) -> str:
     """A digest of all that must not change."""
     settings = {name: value for name, value in config.as_dict().items() if name not in MAY_CHANGE}
+    if settings["quantize"] == "off":
+        # Runs that are older than this setting did not speak of it.
+        del settings["quantize"]
     if _depends_on_epochs(settings):
         settings["epochs"] = config.epochs
     # A start from the prior has no digest, and did not speak of one before there was another.

@@ -1,0 +1,89 @@
+"""Base models that bitsandbytes holds in 4 and 8 bits, on a CPU."""
+
+import importlib.util
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from kvorum.adapters import Attachment, find_targets, kaiming_uniform_stack
+from kvorum.engine import Item, attached, build_pack, compiled, load_base, planned_base, score_pack
+from kvorum.errors import KvorumError
+from tests import tiny
+
+BITS = pytest.mark.skipif(
+    importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes, which quantises, is not installed"
+)
+
+
+@BITS
+@pytest.mark.parametrize(("quantize", "at_most"), [("4bit", 0.2), ("8bit", 0.5)])
+def test_linear_maps_but_the_head_are_quantised_and_still_targets(
+    tiny_model: str, quantize: Any, at_most: float
+) -> None:
+    whole, held = load_base(tiny_model), load_base(tiny_model, quantize=quantize)
+    targets = find_targets(held.model, ["all-linear"])
+    assert targets == find_targets(whole.model, ["all-linear"])
+    modules = dict(held.model.named_modules())
+    assert not any(modules[target.name].weight.is_floating_point() for target in targets)  # pyright: ignore
+    assert type(held.model.get_output_embeddings()) is nn.Linear
+    assert (held.parameters, held.revision) == (whole.parameters, whole.revision)
+    rest = whole.bytes - sum(4 * t.in_features * t.out_features for t in targets)
+    assert held.bytes - rest < at_most * (whole.bytes - rest)
+    planned = planned_base(tiny_model, quantize=quantize)
+    assert planned.bytes == pytest.approx(held.bytes, rel=1e-3)
+
+
+@BITS
+@pytest.mark.parametrize("quantize", ["4bit", "8bit"])
+def test_a_token_s_result_does_not_hang_on_the_others_in_the_pass(tiny_model: str, quantize: Any) -> None:
+    model: Any = load_base(tiny_model, quantize=quantize).model
+    part = model.model.layers[0].mlp.up_proj
+    x = torch.randn(6, 32)
+    x[0] *= 1000  # beyond what LLM.int8 would spare a column for, had it looked
+    with torch.no_grad():
+        torch.testing.assert_close(part(x)[1:], part(x[1:]), atol=1e-6, rtol=1e-5)
+        assert (part(x) - x @ part(torch.eye(32)).T.mT).abs().max() < 1e-3 * part(x).abs().max()
+
+
+@BITS
+@pytest.mark.parametrize("quantize", ["4bit", "8bit"])
+def test_it_learns_what_it_scores(tiny_model: str, quantize: Any) -> None:
+    """The passes with gradients and those without are one function: else a fit would learn another model."""
+    base = load_base(tiny_model, quantize=quantize)
+    stack = kaiming_uniform_stack(find_targets(base.model, ["all-linear"]), members=[0], rank=2, alpha=4.0, seed=0)
+    pack = build_pack([Item(0, question) for question in tiny.questions(4, "text")])
+    with attached(base.model, stack) as attachment:
+        with torch.no_grad():
+            scored = score_pack(attachment, pack, answer_format="text").log_probs
+        for parameter in stack.parameters():
+            parameter.requires_grad_(True)
+        learned = score_pack(attachment, pack, answer_format="text").log_probs
+        with torch.no_grad():
+            again = score_pack(attachment, pack, answer_format="text").log_probs
+    torch.testing.assert_close(scored, learned.detach(), atol=1e-4, rtol=1e-4)
+    assert torch.equal(scored, again)
+
+
+@BITS
+def test_its_layers_are_not_compiled(tiny_model: str, caplog: pytest.LogCaptureFixture) -> None:
+    base = load_base(tiny_model, quantize="8bit")
+    stack = kaiming_uniform_stack(find_targets(base.model, ["q_proj"]), members=[0], rank=2, alpha=4.0, seed=0)
+    with caplog.at_level("INFO"), Attachment(base.model, stack) as attachment, compiled(attachment, [], "text"):
+        assert "forward" not in base.model.model.layers[0].__dict__  # pyright: ignore
+    assert "run as they are: the base model is quantised" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("absent", "asked"), [("bitsandbytes", {"quantize": "4bit"}), ("accelerate", {"device_map": "auto"})]
+)
+def test_a_package_that_is_not_there_is_named_before_anything_is_loaded(
+    tiny_model: str, monkeypatch: pytest.MonkeyPatch, absent: str, asked: Any
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == absent else real(name, *rest))
+    with pytest.raises(KvorumError, match=rf"{absent}; pip install 'kvorum\[quantized\]'"):
+        load_base(tiny_model, **asked)
+    # To plan with, it need not be there.
+    assert planned_base(tiny_model, quantize=asked.get("quantize", "off")).planned is not None
