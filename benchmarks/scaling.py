@@ -3,14 +3,15 @@
     python benchmarks/scaling.py --data-root MIRROR --json FILE
 
 Counted, exactly: parameters of the base and of a member (on the meta device), tokens of the questions (with SmolLM2's
-tokenizer), floating-point operations a token, bytes that are saved and sent. Measured on this machine, in turn: how many
-of the operations that a large matrix product reaches a fit and a scoring pass reach. Computed from both: hours on cards
-of a given rate (`--tflops`, of matrix products), and what the memory of a card must hold. On a GPU the measured part runs
-there, and its own rate of matrix products takes the place of the given one.
+tokenizer), floating-point operations a token, bytes that are saved and sent. Measured on this machine, in turn: what
+share of the rate of a large matrix product a fit and a scoring pass reach. Computed from both: hours on cards of a
+given rate (`--tflops`, of matrix products). What the memory of a card must hold is what `kvorum fit --dry-run` says. On a GPU
+the measured part runs there, and its own rate of matrix products takes the place of the given one.
 """
 
 import argparse
 import dataclasses
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from measure import machine, median, seconds, spread, table, turns, write_json
 from kvorum.adapters import find_targets
 from kvorum.config import FitConfig, fit_config
 from kvorum.engine import Item
+from kvorum.engine.base_model import source_of
 from kvorum.posterior.fitting import Fitting
 from kvorum.posterior.job import Job, plan
 from kvorum.posterior.progress import Silent
@@ -97,9 +99,17 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     ]
     for title, columns in TABLES.items():
         print(table([{c: row[c] for c in columns} for row in rows], f"\n{title}"))
+    memory = [
+        _memory(name, config, members, asked, quantize=quantize, checkpointing=checkpointing)
+        for name, config in SHAPES.items()
+        for members in (3, 1)
+        for quantize in ("off", "4bit")
+        for checkpointing in (False, True)
+    ]
+    print(table(memory, "\nMemory of a worker on a GPU, GiB"))
     print(f"\nmeasured: {rates}\ntokens: {tokens}\nmatrix products on a card: {cards:g} TFLOP/s")
     if asked.json:
-        write_json(asked.json, rows, measured=rates, tokens=tokens, card_tflops=cards, members=MEMBERS, epochs=EPOCHS)
+        write_json(asked.json, rows, measured=rates, tokens=tokens, card_tflops=cards, memory=memory)
     return rows
 
 
@@ -191,6 +201,28 @@ def _skeleton(config: Any) -> Any:
         return transformers.AutoModelForCausalLM.from_config(config)
 
 
+def _memory(
+    name: str, config: Any, members: int, asked: argparse.Namespace, *, quantize: str, checkpointing: bool
+) -> dict[str, Any]:
+    """What a fit of a base of this shape needs on a card, as its dry run says; no weights are there."""
+    with tempfile.TemporaryDirectory() as folder:
+        config.architectures = [{"mistral": "MistralForCausalLM", "llama": "LlamaForCausalLM"}[config.model_type]]
+        config.save_pretrained(folder)
+        transformers.AutoTokenizer.from_pretrained(source_of(asked.model)).save_pretrained(folder)
+        settings = {"model": folder, "members": members, "device": "cuda", "dtype": "bfloat16", "quantize": quantize}
+        settings |= {"gradient_checkpointing": checkpointing, "train_limit": None, "rank": RANK}
+        job = plan(dataclasses.replace(_config(asked), **settings), kept=False, weights=False)
+        found = {what: size / 2**30 for what, size in job.memory_estimate().items()}
+    return {
+        "base": name,
+        "held in": "bf16" if quantize == "off" else quantize,
+        "layers computed twice": "yes" if checkpointing else "",
+        "members": members,
+        **found,
+        "together": sum(found.values()),
+    }
+
+
 def _row(
     name: str, gpus: int, shape: Shape, tokens: dict[str, float], rates: dict[str, float], cards: float
 ) -> dict[str, Any]:
@@ -214,8 +246,6 @@ def _row(
         "hours scoring": scoring / 3600,
         "GPU-hours busy": (fitting + scoring) / 3600 * MEMBERS / largest,
         "base, GB in bf16": 2 * shape.parameters / 1e9,
-        "base, GB in 4 bits": (0.5 + 4 / 64 / 8 + 0.0) * shape.linear / 1e9
-        + 2 * (shape.parameters - shape.linear) / 1e9,
         "a member, MB": adapters / 1e6,
         "a saved point of a worker, GB": 3 * adapters * largest / 1e9,
         "sent by all workers, GB": (3 * adapters * EPOCHS + adapters) * MEMBERS / 1e9,
@@ -241,7 +271,6 @@ TABLES = {
         "base",
         "GPUs",
         "base, GB in bf16",
-        "base, GB in 4 bits",
         "a member, MB",
         "a saved point of a worker, GB",
         "sent by all workers, GB",
