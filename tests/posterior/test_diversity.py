@@ -49,12 +49,12 @@ def test_members_start_alike_without_a_start_of_their_own(fitting) -> None:
 def test_without_an_order_of_their_own_all_take_that_of_member_0(fitting) -> None:
     own, shared = fitting("order"), fitting("initialisation")
     for epoch in (1, 2):
-        first = own._order(0, epoch)
+        first = own.job.order(0, epoch)
         assert sorted(first) == list(range(QUESTIONS))
         for member in (0, 1, 2):
-            np.testing.assert_array_equal(shared._order(member, epoch), first)
-        assert (own._order(1, epoch) != first).any() and (own._order(1, epoch) != own._order(2, epoch)).any()
-    assert (own._order(0, 1) != own._order(0, 2)).any()
+            np.testing.assert_array_equal(shared.job.order(member, epoch), first)
+        assert (own.job.order(1, epoch) != first).any() and (own.job.order(1, epoch) != own.job.order(2, epoch)).any()
+    assert (own.job.order(0, 1) != own.job.order(0, 2)).any()
 
 
 @pytest.mark.parametrize("order", [(), ("order",)])
@@ -62,21 +62,21 @@ def test_a_resample_is_drawn_once_a_member(fitting, order: tuple[str, ...]) -> N
     made, two, seeded = (
         fitting("bootstrap", *order, members=members, seed=seed) for members, seed in ((3, 0), (2, 0), (3, 1))
     )
-    resamples = [np.bincount(made._order(member, 1), minlength=QUESTIONS) for member in (0, 1, 2)]
+    resamples = [np.bincount(made.job.order(member, 1), minlength=QUESTIONS) for member in (0, 1, 2)]
     for member, counts in enumerate(resamples):
         assert counts.sum() == QUESTIONS and counts.max() > 1 and counts.min() == 0
-        later = np.bincount(made._order(member, 2), minlength=QUESTIONS)
+        later = np.bincount(made.job.order(member, 2), minlength=QUESTIONS)
         np.testing.assert_array_equal(later, counts)
-        assert (made._order(member, 2) != made._order(member, 1)).any(), "in another order"
-        assert (np.bincount(seeded._order(member, 1), minlength=QUESTIONS) != counts).any()
+        assert (made.job.order(member, 2) != made.job.order(member, 1)).any(), "in another order"
+        assert (np.bincount(seeded.job.order(member, 1), minlength=QUESTIONS) != counts).any()
     assert (resamples[0] != resamples[1]).any() and (resamples[1] != resamples[2]).any()
     for member in (0, 1):
-        np.testing.assert_array_equal(two._order(member, 1), made._order(member, 1))
+        np.testing.assert_array_equal(two.job.order(member, 1), made.job.order(member, 1))
 
 
 def test_a_resample_leaves_out_about_as_many_as_chance_does(fitting) -> None:
     made = fitting("bootstrap")
-    left = [(np.bincount(made._order(member, 1), minlength=QUESTIONS) == 0).mean() for member in range(200)]
+    left = [(np.bincount(made.job.order(member, 1), minlength=QUESTIONS) == 0).mean() for member in range(200)]
     assert np.mean(left) == pytest.approx((1 - 1 / QUESTIONS) ** QUESTIONS, abs=0.03)
 
 
@@ -86,7 +86,7 @@ def test_the_order_of_a_shared_order_visits_the_places_of_each_resample_alike(fi
     for member in (0, 1):
         drawn = {}
         for epoch in (1, 2, 3):
-            for place, question in zip(plain._order(member, epoch), made._order(member, epoch), strict=True):
+            for place, question in zip(plain.job.order(member, epoch), made.job.order(member, epoch), strict=True):
                 assert drawn.setdefault(int(place), int(question)) == question
 
 
