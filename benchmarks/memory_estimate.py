@@ -15,7 +15,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +97,9 @@ def measured(config: FitConfig) -> dict[str, float]:
     resident, _ = begin_peak(job.base.device)
     steps(job)
     rise = peak(job.base.device) - resident
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, record_shapes=False
-    ) as seen:
-        steps(job)
     return {
         "base": job.base.bytes,
-        "peak": job.base.bytes + most_at_once(seen),
+        "peak": job.base.bytes + most_at_once(lambda: steps(job)),
         "rise": rise,
     }
 
@@ -150,8 +146,12 @@ def largest_steps(job: Job) -> list[list[Item]]:
     return sorted(every, key=lambda step: sum(item.tokens() for item in step))
 
 
-def most_at_once(seen: torch.profiler.profile) -> int:
-    """The most bytes that were given out and not got back."""
+def most_at_once(work: Callable[[], None]) -> int:
+    """The most bytes that were given out and not got back while something ran."""
+    # What was left behind before would be got back meanwhile, and count against it.
+    gc.collect()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
     events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]  # pyright: ignore
     now = most = 0
     for event in sorted(events, key=lambda event: event.start_ns()):

@@ -17,8 +17,10 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 from kvorum.adapters import find_targets, kaiming_uniform_stack
 from kvorum.engine import Item, attached, build_pack, checkpointed
+from kvorum.engine.attention import prepared
 from kvorum.engine.spread import leave_in_place
 from kvorum.posterior import objective
+from kvorum.posterior.estimate import _emptied
 from kvorum.posterior.optimizer import MemberAdamW
 from kvorum.posterior.priors import PRIORS
 from kvorum.posterior.step import take_step
@@ -60,26 +62,19 @@ def place(module: nn.Module, name: str, device: Any, **_: Any) -> None:
     own[leaf] = nn.Parameter(moved, requires_grad=False) if own is there._parameters else moved
 
 
-def without_values(value: Any) -> Any:
-    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    emptied = {
-        name: without_values(one) if dataclasses.is_dataclass(one) else MODE.from_tensor(one)
-        for name, one in fields.items()
-        if dataclasses.is_dataclass(one) or (isinstance(one, torch.Tensor) and name != "sizes")
-    }
-    return dataclasses.replace(value, **emptied)
-
-
-def pack_without_values(items: Any) -> Any:
-    with unset_fake_temporarily():
-        pack = build_pack(items)
-    return without_values(pack)
-
-
 def main(name: str, first: str, second: str) -> None:
     model: Any = tiny.model(name)
     _setup_privateuseone_for_python_backend("believed", backend_module=Backend())
     accelerate.hooks.set_module_tensor_to_device = place
+
+    def pack_without_values(items: Any) -> Any:
+        with unset_fake_temporarily():
+            pack = build_pack(items)
+            if first == "cpu":
+                # What depends on values is made before there are none.
+                pack = dataclasses.replace(pack, layout=prepared(pack.layout, model))
+        return _emptied(pack, torch.device("cpu"))
+
     objective.build_pack = pack_without_values
     # Values that are not there cannot be made by two threads at once.
     torch.autograd.set_multithreading_enabled(False)

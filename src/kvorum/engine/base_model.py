@@ -131,7 +131,13 @@ def load_base(
     leave_in_place(model)
     settle(model)
     if "device_map" not in held:
-        model = model.to(where)
+        try:
+            model = model.to(where)
+        except torch.OutOfMemoryError as error:
+            raise KvorumError(
+                f"the memory of {where} does not hold model '{name}'; say --quantize 4bit, or --device-map auto "
+                f"({first_line(error)})"
+            ) from error
     return BaseModel(name, model.eval(), tokenizer, found, quantize)  # pyright: ignore[reportArgumentType]
 
 

@@ -18,6 +18,7 @@ from kvorum.engine.last_layer import decoder_layers
 from kvorum.engine.pack import Item, build_pack
 from kvorum.engine.quantised import is_quantised
 from kvorum.engine.score import AnswerFormat, score_pack
+from kvorum.engine.spread import is_spread
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def _why_not(attachment: Attachment, layers: Sequence[nn.Module]) -> str:
         return "dropout is drawn for each question"
     if any(is_quantised(module) for module in layers[0].modules()):
         return "the base model is quantised"
-    if getattr(attachment.model, "hf_device_map", None):
+    if is_spread(attachment.model):
         return "the base model is spread over devices"
     return "they are computed twice to keep less" if is_checkpointed(layers[0]) else ""
 

@@ -30,8 +30,8 @@ def within_memory(attempt: Callable[[int], Result], budget: int, *, longest: int
             if budget <= longest:
                 raise KvorumError(
                     f"the GPU's memory does not hold even one question of {longest} tokens beside the model and its "
-                    "adapters; fit fewer --members, a lower --rank or fewer --targets, or a smaller model, or leave "
-                    f"long questions out ({_first_line(error)})"
+                    "adapters; say --gradient-checkpointing or --quantize 4bit, fit fewer --members, a lower --rank or "
+                    f"fewer --targets, or a smaller model, or leave long questions out ({_first_line(error)})"
                 ) from error
             reason = _first_line(error)
         # Only here, out of reach of the error, is the failed pass free to go.
