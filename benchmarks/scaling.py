@@ -5,8 +5,8 @@
 Counted, exactly: parameters of the base and of a member (on the meta device), tokens of the questions (with SmolLM2's
 tokenizer), floating-point operations a token, bytes that are saved and sent. Measured on this machine, in turn: what
 share of the rate of a large matrix product a fit and a scoring pass reach. Computed from both: hours on cards of a
-given rate (`--tflops`, of matrix products). What the memory of a card must hold is what `kvorum fit --dry-run` says. On a GPU
-the measured part runs there, and its own rate of matrix products takes the place of the given one.
+given rate (`--tflops`, of matrix products). What the memory of a card must hold is what `kvorum fit --dry-run` says.
+On a GPU the measured part runs there, and its own rate of matrix products takes the place of the given one.
 """
 
 import argparse

@@ -119,7 +119,7 @@ def _fit_spread(config: FitConfig, options: GroupOptions, *, dry_run: bool, alon
     quiet()
     asked = ask(config)
     with contextlib.ExitStack() as stack:
-        cluster = stack.enter_context(connected(options)) if options.ray is not None else None
+        cluster = stack.enter_context(connected(options, [config.device])) if options.ray is not None else None
         if dry_run:
             _describe_spread(asked, options, cluster)
             return
@@ -146,11 +146,12 @@ def _tell(line: str) -> None:
 
 
 def _describe_spread(asked: "Asked", options: GroupOptions, cluster: "Cluster | None") -> None:
-    from kvorum.cluster.dry_run import placed, rows
+    from kvorum.cluster.dry_run import as_on_workers, placed, rows
     from kvorum.posterior.dry_run import describe
 
-    more = rows(placed(asked, options, cluster), cluster)
-    out.print(escape(describe(asked.job, more, out=asked.config.out)), highlight=False)
+    job = as_on_workers(asked, cluster)
+    more = rows(placed(asked, job, options, cluster), cluster)
+    out.print(escape(describe(job, more, out=asked.config.out)), highlight=False)
 
 
 def _of_warm_start(arguments: list[str], settings: dict[str, Any]) -> dict[str, Any]:
@@ -328,8 +329,9 @@ def _study_spread(planned: "Study", options: GroupOptions) -> dict[str, Run]:
     from kvorum.cluster.study import fit_study, refuse_unspread
 
     refuse_unspread(planned)
+    devices = [fit.device for fit in planned.fits.values()]
     with contextlib.ExitStack() as stack:
-        cluster = stack.enter_context(connected(options)) if options.ray is not None else None
+        cluster = stack.enter_context(connected(options, devices)) if options.ray is not None else None
         return fit_study(planned, _runner(cluster), per_worker=options.members_per_worker, told=_tell)
 
 

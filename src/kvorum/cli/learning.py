@@ -146,7 +146,7 @@ def _learn_spread(config: "LearnConfig", options: LearnRayOptions, *, json: bool
     with err.status("reading"):
         experiment = ask(config)
     with (
-        connected(options) as cluster,
+        connected(options, [config.fit.device]) as cluster,
         learn_in_parts(experiment, on_ray(cluster, View(err)), per_worker=options.seeds_per_worker) as learned,
     ):
         _show_experiment(learned, json=json, where=config.out)

@@ -10,6 +10,7 @@ from kvorum.cluster.options import GroupOptions
 from kvorum.cluster.ray_cluster import Cluster, Node
 from kvorum.cluster.storage import Storage
 from kvorum.posterior.dry_run import GIB
+from kvorum.posterior.job import Job, plan
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,8 +47,15 @@ class Placement:
         }
 
 
-def placed(asked: Asked, options: GroupOptions, cluster: Cluster | None) -> Placement:
-    """Where the groups of a fit would go."""
+def as_on_workers(asked: Asked, cluster: Cluster | None) -> Job:
+    """The whole fit as a worker would hold it, which may have a GPU where this machine has none."""
+    if cluster is None or not cluster.gpus or asked.config.device != "auto":
+        return asked.job
+    return plan(dataclasses.replace(asked.config, device="cuda"), inputs=asked.inputs, weights=False)
+
+
+def placed(asked: Asked, job: Job, options: GroupOptions, cluster: Cluster | None) -> Placement:
+    """Where the groups of a fit would go; `job` is the whole of it."""
     storage = Storage(asked.out)
     slots = cluster.slots if cluster is not None else 1
     size = options.members_per_worker or begun_per_worker(storage, asked.members) or -(-len(asked.members) // slots)
@@ -58,7 +66,7 @@ def placed(asked: Asked, options: GroupOptions, cluster: Cluster | None) -> Plac
         workers = min(left, node.room(cluster.cpus, cluster.gpus)) if cluster is not None else 0
         left -= workers
         nodes.append((node, workers))
-    return Placement(groups=groups, memory=asked.job.part(groups[0]).memory_estimate(), nodes=nodes)
+    return Placement(groups=groups, memory=job.part(groups[0]).memory_estimate(), nodes=nodes)
 
 
 def rows(placement: Placement, cluster: Cluster | None) -> list[tuple[str, str]]:

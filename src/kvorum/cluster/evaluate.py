@@ -71,7 +71,7 @@ def evaluate_in_shards(
                 name = f"{whole}: {number + 1} of {len(asked)}"
                 pieces[name] = whole, number
                 shards[name] = Shard(
-                    config=dataclasses.replace(run.config, trust_remote_code=trust_remote_code),
+                    config=dataclasses.replace(run.config, trust_remote_code=trust_remote_code, device="auto"),
                     run=str(run.path),
                     base_revision=run.facts.get("base_revision"),
                     epoch=epoch,

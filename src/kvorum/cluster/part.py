@@ -48,6 +48,10 @@ class Part:
         return dataclasses.replace(self, inputs=get(self.inputs))
 
 
+class NotHere(KvorumError):
+    """What cannot be done on this machine, and may be on another."""
+
+
 class Bases:
     """The base model that was used last, kept for what uses it next."""
 
@@ -61,7 +65,10 @@ class Bases:
         if self._kept is None or self._kept[0] != key:
             self._kept = None  # two of them need not fit
             name = settings.pop("model")
-            self._kept = (key, load_base(name, **settings))
+            try:
+                self._kept = (key, load_base(name, **settings))
+            except KvorumError as error:
+                raise NotHere(str(error)) from error
         return self._kept[1]
 
 
@@ -113,10 +120,10 @@ def plan_part(part: Part, bases: Bases, folder: Path) -> Job:
 
 
 def refuse_unshared(run: Storage, mark: str) -> None:
-    """Raise `KvorumError` where a worker does not see the storage of the process that asks for the work."""
+    """Raise `NotHere` where a worker does not see the storage of the process that asks for the work."""
     found = run.read(MARK)
     if found != mark.encode():
-        raise KvorumError(
+        raise NotHere(
             f"{run} is not the same folder here as where the work was asked for; put --out on storage that all "
             "machines share: a mounted folder, or a URL such as s3://bucket/runs/x"
         )

@@ -6,14 +6,15 @@ import importlib
 import importlib.util
 import logging
 import math
+import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from kvorum.cluster.options import RayOptions
+from kvorum.cluster.options import ADDRESS, RayOptions
 from kvorum.errors import KvorumError
 
 PATIENCE = 5.0
@@ -41,7 +42,11 @@ class Node:
     def room(self, cpus: float, gpus: float) -> int:
         """How many workers of so many CPU cores and GPUs it takes."""
         by_cpu = math.floor(self.cpus / cpus + 1e-9)
-        return by_cpu if not gpus else min(by_cpu, math.floor(self.gpus / gpus + 1e-9))
+        if not gpus:
+            return by_cpu
+        # A worker's part of a GPU is of one: two of 0.6 do not make room for a third worker.
+        by_gpu = math.floor(self.gpus) * math.floor(1 / gpus + 1e-9) if gpus < 1 else math.floor(self.gpus / gpus)
+        return min(by_cpu, by_gpu)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,21 +78,24 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def connected(options: RayOptions) -> Iterator[Cluster]:
-    """Be connected to the cluster that options name while a `with` block runs.
+def connected(options: RayOptions, devices: Iterable[str] = ("auto",)) -> Iterator[Cluster]:
+    """Be connected to the cluster that options name while a `with` block runs; `devices` are those that fits ask for.
 
-    Raises `KvorumError` where Ray is not installed, no cluster answers, or a worker asks for more than any of its
-    machines has.
+    Raises `KvorumError` where Ray is not installed, no cluster answers, a worker asks for more than any of its
+    machines has, or for a device that it does not get.
     """
     if importlib.util.find_spec("ray") is None:
         raise KvorumError("--ray needs the package ray; pip install 'kvorum[ray]'")
     assert options.ray is not None
     address = options.ray
-    if ":" in address:
-        _refuse_silent(address)
+    devices = set(devices)
+    _refuse_numbered(devices)
+    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    if ADDRESS.fullmatch(named) and ":" in named:
+        _refuse_silent(named)
     _init(address, options)
     try:
-        yield _checked(options, address)
+        yield _checked(options, address, devices)
     finally:
         ray().shutdown()
 
@@ -99,6 +107,8 @@ def _init(address: str, options: RayOptions) -> None:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray().init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **own)
+    except SystemExit as error:  # by which Ray says that it has waited long enough
+        raise KvorumError(f"--ray {address}: no Ray cluster answers there") from error
     except (ConnectionError, RuntimeError, ValueError) as error:
         if address == "auto":
             raise KvorumError(
@@ -140,10 +150,26 @@ def _refuse_silent(address: str) -> None:
         )
 
 
-def _checked(options: RayOptions, address: str) -> Cluster:
+def _refuse_numbered(devices: Collection[str]) -> None:
+    """Raise `KvorumError` for a device that names one of several cards."""
+    for device in devices:
+        if ":" in device:
+            raise KvorumError(
+                f"device is {device}, and on a cluster Ray says which card a worker gets; say cuda or auto"
+            )
+
+
+def _checked(options: RayOptions, address: str, devices: Collection[str]) -> Cluster:
     some = Cluster(options.cpus_per_worker, 0.0).nodes
     most_cpus, most_gpus = max(n.cpus for n in some), max(n.gpus for n in some)
-    gpus = options.gpus_per_worker if options.gpus_per_worker is not None else float(most_gpus > 0)
+    gpus = options.gpus_per_worker
+    if gpus is None:
+        gpus = float(most_gpus > 0 and set(devices) != {"cpu"})
+    if not gpus and "cuda" in devices:
+        raise KvorumError(
+            f"device is cuda, and a worker gets no GPU: the machines of the cluster at {address} have {most_gpus:g} at "
+            "most, and --gpus-per-worker says how many of them a worker gets"
+        )
     for asked, most, what in ((options.cpus_per_worker, most_cpus, "CPU cores"), (gpus, most_gpus, "GPUs")):
         if asked > most:
             option = "--cpus-per-worker" if what == "CPU cores" else "--gpus-per-worker"

@@ -15,12 +15,14 @@ from kvorum.active.directory import facts_of
 from kvorum.active.plan import Experiment
 from kvorum.cluster.learn_part import LearnPart, learn_part
 from kvorum.cluster.learn_rounds import ToldRounds
-from kvorum.cluster.news import Teller
+from kvorum.cluster.news import Said, Teller
 from kvorum.cluster.part import Bases, Part, fit_part
 from kvorum.cluster.ray_cluster import ray
 from kvorum.cluster.score import Shard, score_shard
 from kvorum.posterior.scoring import Probabilities
 from kvorum.posterior.stop import Stopped, StopRequest
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +47,22 @@ class Worker:
     """Lives in a process of its own, as an actor of Ray; every piece of work is a method."""
 
     def __init__(self, news: Any, threads: int) -> None:
+        if not ray().get_gpu_ids():
+            # Where a worker asks for none, Ray leaves all of a machine's to be seen.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         torch.set_num_threads(threads)
         self._bases = Bases()
-        self._tell = lambda said: ray().get(news.tell.remote(said))
+        self._news = news
         # Only what kvorum itself says; what libraries print stays in Ray's own logs.
         logging.getLogger("kvorum").setLevel(logging.INFO)
+
+    def _tell(self, said: Said) -> int | None:
+        try:
+            return ray().get(self._news.tell.remote(said))
+        except ray().exceptions.RayError as error:
+            # What is told is told again soon, and is no reason to lose work.
+            log.warning("news did not arrive: %s", error)
+            return None
 
     def hello(self) -> Hello:
         """Who and where it is."""
