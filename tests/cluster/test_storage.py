@@ -108,7 +108,7 @@ def test_a_write_that_fails_leaves_the_old_file(kind: str, tmp_path: Path, monke
         ("s3://bucket/runs/x?secret_key=HUSH", "s3://bucket/runs/x"),
         ("s3://AKIA:HUSH@bucket/runs/x/", "s3://bucket/runs/x"),
         ("gs://bucket/x?access_token=HUSH&expiration=1", "gs://bucket/x"),
-        ("runs/what?/x@y", "runs/what?/x@y"),
+        ("/runs/what?/x@y", "/runs/what?/x@y"),
         ("/runs/x/", "/runs/x"),
     ],
 )
