@@ -30,7 +30,7 @@ from measure import median, table, write_json
 from rich.console import Console
 
 from kvorum.adapters import AdapterStack
-from kvorum.cluster import dispatch
+from kvorum.cluster import crew
 from kvorum.cluster.fit import Asked, Runner, ask, fit_in_groups, on_ray
 from kvorum.cluster.options import RayOptions
 from kvorum.cluster.part import Part
@@ -92,8 +92,8 @@ def load(address: str, folder: Path, groups: int) -> dict[str, float]:
     spread, out = prepared(folder, groups), folder / "run"
     (folder / TIMES).mkdir()
     took: dict[str, float] = {}
-    before = dispatch.Worker
-    dispatch.Worker = Timed
+    before = crew.Worker
+    crew.Worker = Timed
     try:
         with connected(RayOptions(ray=address)) as found, sampled() as resident:
             slots = found.slots
@@ -102,7 +102,7 @@ def load(address: str, folder: Path, groups: int) -> dict[str, float]:
             fit_in_groups(spread, timed(runner, took), per_worker=1, slots=slots)
             took["whole"] = time.perf_counter() - begin
     finally:
-        dispatch.Worker = before
+        crew.Worker = before
     noted = [json.loads(file.read_text()) for file in (folder / TIMES).iterdir()]
     refuse_loss(out, groups, noted)
     busy = sum(one["end"] - one["begin"] for one in noted)

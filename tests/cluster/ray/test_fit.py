@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import kvorum
+from kvorum.cluster import dispatch
 from kvorum.cluster.mirror import Mirror
 from kvorum.cluster.storage import Storage
 from kvorum.run import Run
@@ -116,14 +117,20 @@ def test_a_worker_whose_group_is_taken_over_may_not_write(
 
 
 def test_a_group_that_fails_for_good_is_told_of_and_the_others_are_kept(
-    cluster: Nodes, tiny_model: str, few: str, joint: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    cluster: Nodes,
+    tiny_model: str,
+    few: str,
+    joint: Run,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(dispatch, "PAUSE", 0.1)
     (tmp_path / "run" / "groups").mkdir(parents=True)
     (tmp_path / "run" / "groups" / "00000-00001").write_text("in the way")
     with pytest.raises(kvorum.KvorumError, match="1 of 2 groups failed, the others are done and kept in") as failed:
         on_cluster(cluster, tiny_model, few, tmp_path / "run")
-    assert "members 0-1: its storage failed" in str(failed.value)
-    assert "3 times in a row without anything saved in between" in str(failed.value)
+    assert re.search(r"members 0-1: on .*so often in a row, with nothing saved in between", str(failed.value))
     done = Run.open(tmp_path / "run" / "groups" / "00002-00003")
     assert done.epochs == (0, 1, 2) and not (tmp_path / "run" / "config.yaml").exists()
     (tmp_path / "run" / "groups" / "00000-00001").unlink()
@@ -134,17 +141,16 @@ def test_a_group_that_fails_for_good_is_told_of_and_the_others_are_kept(
     assert goings_on(caplog, "members 2-3") == ["epoch 2"] and goings_on(caplog, "members 0-1") == []
 
 
-def test_a_group_that_cannot_be_fitted_fails_at_once(cluster: Nodes, tiny_model: str, few: str, tmp_path: Path) -> None:
+def test_groups_that_no_machine_can_fit_fail(cluster: Nodes, tiny_model: str, few: str, tmp_path: Path) -> None:
     own = tmp_path / "model"
     shutil.copytree(tiny_model, own)
     view = Watched(lambda work, pid: None)
     view.begin = lambda works: (shutil.rmtree(own), Watched.begin(view, works))[-1]  # type: ignore[method-assign]
-    with pytest.raises(kvorum.KvorumError, match=r"2 of 2 groups failed.*members 0-1, members 2-3: .*model"):
+    with pytest.raises(
+        kvorum.KvorumError, match=r"2 of 2 groups failed.*: members (0-1, members 2-3|2-3, members 0-1): model"
+    ):
         on_cluster(cluster, str(own), few, tmp_path / "run", view=view)
-    assert [state.get("state") for _, work, state in view.heard if work == "members 0-1" and "state" in state] == [
-        "running",
-        "failed",
-    ]
+    assert {row.state for row in view.rows.values()} == {"failed"}
 
 
 def test_on_s3(cluster: Nodes, tiny_model: str, few: str, joint: Run, tmp_path: Path, s3: str) -> None:
