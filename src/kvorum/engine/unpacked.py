@@ -51,9 +51,12 @@ class _Linear(torch.autograd.Function):
         (gradient,), held = gradients, ctx.saved_tensors
         first, *others = ctx.parts
         for_x = gradient[..., first] @ ctx.rows(held, first, gradient.dtype)
-        for part in others:
-            for_x += gradient[..., part] @ ctx.rows(held, part, gradient.dtype)
-        return for_x, None, None, *[None] * len(held)
+        if others:
+            # As a product of the whole weight adds up, which rounds once.
+            for_x = for_x.float()
+            for part in others:
+                for_x += gradient[..., part] @ ctx.rows(held, part, gradient.dtype)
+        return for_x.to(gradient.dtype), None, None, *[None] * len(held)
 
 
 def _parts(out_features: int, in_features: int) -> list[slice]:
