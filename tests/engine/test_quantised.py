@@ -1,6 +1,7 @@
 """Base models that bitsandbytes holds in 4 and 8 bits, on a CPU."""
 
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +65,20 @@ def test_it_learns_what_it_scores(tiny_model: str, quantize: Any) -> None:
             again = score_pack(attachment, pack, answer_format="text").log_probs
     torch.testing.assert_close(scored, learned.detach(), atol=1e-4, rtol=1e-4)
     assert torch.equal(scored, again)
+
+
+@pytest.mark.parametrize("loading", [planned_base, pytest.param(load_base, marks=BITS)])
+def test_a_mixture_whose_experts_stay_whole_is_told_of(
+    tmp_path: Path, tiny_model: str, loading: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny.model("mixtral").save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    loading(str(tmp_path), quantize="4bit")
+    assert "quantize 4bit leaves 6 stacked parameters at full size" in caplog.text
+    assert "mlp.experts" in caplog.text
+    caplog.clear()
+    loading(tiny_model, quantize="4bit")
+    assert "stacked" not in caplog.text
 
 
 @BITS

@@ -28,6 +28,7 @@ from kvorum.engine.quantised import (
     numbers,
     refuse_mismatch,
     refuse_missing,
+    say_what_is_left,
     settle,
     told,
 )
@@ -130,6 +131,8 @@ def load_base(
     model.requires_grad_(False)
     leave_in_place(model)
     settle(model)
+    if quantize != "off":
+        say_what_is_left(model, quantize)
     if "device_map" not in held:
         try:
             model = model.to(where)

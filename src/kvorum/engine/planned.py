@@ -22,7 +22,7 @@ from kvorum.engine.base_model import (
     skeleton,
     source_of,
 )
-from kvorum.engine.quantised import Quantize, bytes_held, bytes_to_hold, is_quantised, refuse_mismatch
+from kvorum.engine.quantised import Quantize, bytes_held, bytes_to_hold, is_quantised, refuse_mismatch, say_what_is_left
 from kvorum.errors import KvorumError
 
 
@@ -80,6 +80,8 @@ def planned_base(
                 size = bytes_to_hold(target.out_features, target.in_features, quantize)
                 own = LinearInBits(target.in_features, target.out_features, size, module.bias)
                 model.set_submodule(place, own)
+    if quantize != "off":
+        say_what_is_left(model, quantize)
     return BaseModel(name, model, tokenizer, "", quantize, where)
 
 
