@@ -36,6 +36,11 @@ def is_offloaded(model: nn.Module) -> bool:
     return any(getattr(one, "offload", False) for module in model.modules() for one in _hooks(module))
 
 
+def has_hooks(model: nn.Module) -> bool:
+    """Whether accelerate acts on what a model computes."""
+    return any(_hooks(module) for module in model.modules())
+
+
 def _hooks(module: nn.Module) -> tuple[Any, ...]:
     hook: Any = getattr(module, "_hf_hook", None)
     return () if hook is None else (hook, *getattr(hook, "hooks", ()))

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from kvorum.adapters import AdapterStack
 from kvorum.adapters.targets import target_of
-from kvorum.engine import BaseModel, fingerprint, load_base, verify_packed
+from kvorum.engine import BaseModel, given_base, load_base, verify_packed
 from kvorum.engine.score import Normalisation
 from kvorum.errors import KvorumError, nearest
 from kvorum.interchange.adapter_config import AdapterConfig, read_adapter_config
@@ -263,8 +263,7 @@ def _base(
     named = next((one.base_model_name_or_path for one in configs if one.base_model_name_or_path), None)
     if isinstance(base, BaseModel | tuple):
         if isinstance(base, tuple):
-            name = str(getattr(base[0].config, "name_or_path", "") or "given")
-            base = BaseModel(name, base[0], base[1], fingerprint(base[0]))
+            base = given_base(*base)
         say_if_other(base.name, named)
         return base
     if base is not None:
