@@ -18,6 +18,8 @@ from kvorum.adapters import AdapterStack, Stream, find_targets, generator_seed, 
 from kvorum.adapters.targets import Target
 from kvorum.config import FitConfig
 from kvorum.engine import BaseModel, Item, load_base, planned_base, verify_packed
+from kvorum.engine.checkpointed import refuse_uncheckpointable
+from kvorum.engine.spread import is_offloaded
 from kvorum.errors import KvorumError
 from kvorum.posterior.estimate import needed
 from kvorum.posterior.posterior import token_budget
@@ -276,6 +278,13 @@ def plan(
             f"name the model instead, or say quantize={base.quantize!r}"
         )
     base = base or _base_of(config, weights=weights)
+    if config.gradient_checkpointing:
+        refuse_uncheckpointable(base.model)
+    elif config.epochs and is_offloaded(base.model):
+        raise KvorumError(
+            f"not all of {base.name} fits on the devices, and what is brought in for a pass would be kept for the "
+            "gradients, until all of it is there; say --gradient-checkpointing, or --quantize 4bit or 8bit"
+        )
     targets = find_targets(base.model, config.targets)
     if base.planned is None:
         if warm is not None:
