@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import nn
 
 from kvorum.adapters import Attachment, find_targets, kaiming_uniform_stack
@@ -79,6 +80,16 @@ def test_a_mixture_whose_experts_stay_whole_is_told_of(
     caplog.clear()
     loading(tiny_model, quantize="4bit")
     assert "stacked" not in caplog.text
+
+
+def test_what_the_gpus_do_not_hold_is_said_with_what_to_do(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        # The words of transformers.quantizers.quantizer_bnb_4bit.
+        raise ValueError("Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM")
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", refuse)
+    with pytest.raises(KvorumError, match="the GPUs do not hold all of model .* or say --device-map auto with --quan"):
+        load_base(tiny_model)
 
 
 @BITS

@@ -221,6 +221,12 @@ def _load_pretrained(
                 f"model '{name}' is no folder or .gguf file here, and could not be loaded from the hub as an id"
                 f"{nearest(name, [SMOLLM2]) if '/' not in name else ''} ({first_line(error)})"
             ) from error
+        if "dispatched on the CPU or the disk" in str(error):
+            raise KvorumError(
+                f"the GPUs do not hold all of model '{name}', and what is held in 4 or 8 bits cannot be left in the "
+                "machine's memory; say --quantize 4bit where it was 8bit, take more GPUs, or say --device-map auto "
+                "with --quantize off"
+            ) from error
         raise KvorumError(f"model '{name}' could not be loaded: {first_line(error)}") from error
     return model, tokenizer
 
