@@ -22,7 +22,7 @@ def test_one_that_is_quantised_already_is_refused(tiny_model: str, question_file
     if importlib.util.find_spec("bitsandbytes") is None:
         pytest.skip("bitsandbytes is not installed")
     model = load_base(tiny_model, quantize=quantize).model
-    with pytest.raises(KvorumError, match="holds its weights in few bits, .*; name the model instead, with quantize="):
+    with pytest.raises(KvorumError, match=r"holds its weights in few bits, .*; name the model instead, with quantize="):
         kvorum.fit((model, tiny.tokenizer()), question_file)
 
 
@@ -31,5 +31,5 @@ def test_one_whose_weights_are_brought_in_is_refused(tiny_model: str, question_f
     from tests.engine.test_spread import off_the_device
 
     model = off_the_device(tiny_model, tmp_path).model
-    with pytest.raises(KvorumError, match="accelerate moves .* name the model instead, with device_map='auto'"):
+    with pytest.raises(KvorumError, match=r"accelerate moves .* name the model instead, with device_map='auto'"):
         kvorum.fit((model, tiny.tokenizer()), question_file)

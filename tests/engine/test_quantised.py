@@ -88,7 +88,7 @@ def test_what_the_gpus_do_not_hold_is_said_with_what_to_do(tiny_model: str, monk
         raise ValueError("Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM")
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", refuse)
-    with pytest.raises(KvorumError, match="the GPUs do not hold all of model .* or say --device-map auto with --quan"):
+    with pytest.raises(KvorumError, match=r"the GPUs do not hold all of model .* or say --device-map auto with --quan"):
         load_base(tiny_model)
 
 
