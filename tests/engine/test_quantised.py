@@ -10,8 +10,10 @@ import transformers
 from torch import nn
 
 from kvorum.adapters import Attachment, find_targets, kaiming_uniform_stack
-from kvorum.engine import Item, attached, build_pack, compiled, load_base, planned_base, score_pack
+from kvorum.engine import Item, attached, build_pack, compiled, load_base, planned_base, score_pack, unpacked
+from kvorum.engine.planned import without_values
 from kvorum.errors import KvorumError
+from kvorum.posterior.live import LiveBytes
 from tests import tiny
 
 BITS = pytest.mark.skipif(
@@ -80,6 +82,19 @@ def test_a_mixture_whose_experts_stay_whole_is_told_of(
     caplog.clear()
     loading(tiny_model, quantize="4bit")
     assert "stacked" not in caplog.text
+
+
+@pytest.mark.parametrize(("quantize", "whole"), [("4bit", True), ("8bit", False)])
+def test_planned_it_makes_as_much_of_a_weight_at_once(
+    tiny_model: str, quantize: Any, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpacked, "NUMBERS_AT_ONCE", 64)
+    part = planned_base(tiny_model, quantize=quantize).model.get_submodule("model.layers.0.mlp.up_proj")
+    for one in (part, without_values(part)):
+        x = torch.ones(1, 32, requires_grad=True)
+        with LiveBytes() as counted:
+            one(x).sum().backward()
+        assert (counted.peak > 4 * 32 * 48) == whole
 
 
 def test_what_the_gpus_do_not_hold_is_said_with_what_to_do(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
