@@ -3,13 +3,16 @@
 import dataclasses
 import json
 import shutil
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
 from kvorum import KvorumError, cli
+from kvorum.engine import BaseModel, load_base
 from kvorum.study import Study, describe
 
 SETTINGS = {
@@ -91,6 +94,23 @@ def test_what_is_done_is_skipped_and_not_touched(
     assert said.err.count("done already") == 3
     assert json.loads(said.out)["report"] == str(page)
     assert files and [each.stat().st_mtime_ns for each in files] == before
+
+
+def test_no_two_base_models_are_held_at_once(tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("bitsandbytes")
+    loaded: list[weakref.ref[Any]] = []
+
+    def load(*names: Any, **settings: Any) -> BaseModel:
+        assert [one() for one in loaded] == [None] * len(loaded)
+        base = load_base(*names, **settings)
+        loaded.append(weakref.ref(base.model))
+        return base
+
+    monkeypatch.setattr("kvorum.posterior.job.load_base", load)
+    runs = {"whole": None, "more": {"members": 1}, "bits": {"quantize": "8bit"}, "fewer": {"quantize": "4bit"}}
+    file = written(tmp_path, runs=runs, settings=SETTINGS | {"model": tiny_model, "epochs": 0})
+    Study.read(file).run_all()
+    assert len(loaded) == 3
 
 
 def test_what_is_missing_is_scored_again_and_alike(done: tuple[Path, Path]) -> None:

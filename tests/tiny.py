@@ -53,6 +53,16 @@ def config(name: str) -> transformers.PreTrainedConfig:
         return transformers.GptOssConfig(
             **SHAPE, head_dim=8, sliding_window=5, num_local_experts=4, num_experts_per_tok=2
         )
+    if name == "opt":  # dropout in its layers' own forward, which must stay off
+        return transformers.OPTConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=32,
+            word_embed_proj_dim=32,
+            ffn_dim=48,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=64,
+        )
     raise ValueError(name)
 
 

@@ -107,7 +107,7 @@ class FitConfig:
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the model's layers, which takes up to a minute and then saves time; auto: where enough tokens follow."""
     device_map: Literal["off", "auto"] = "off"
-    """auto: spread the base model over all GPUs of the machine, and its memory where they do not suffice."""
+    """auto: spread the base model over all GPUs of the machine; without 4bit and 8bit also over its memory."""
     quantize: Literal["off", "4bit", "8bit", "gguf"] = "off"
     """How the base model is held: 4bit NF4, 8bit by rows, gguf: as a .gguf file has it; off: all at its precision."""
     gradient_checkpointing: bool = False

@@ -7,6 +7,7 @@ OUT/report/index.html     the first run studied in full, and the others beside i
 """
 
 import dataclasses
+import gc
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 ASKED = ("task", "evaluate", "train_limit", "evaluate_limit", "limit_to", "data_root", "skip_bad_rows")
 """Settings that say which questions there are."""
 BASE = ("model", "revision", "device", "dtype", "trust_remote_code", "quantize", "device_map")
-"""Settings that name a base model: runs that share them share it in memory."""
+"""Settings that name a base model: runs that share them, one after another, share it in memory."""
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +183,8 @@ class Study:
 
         # Before anything is computed: a mistake in the last run would cost what the others took.
         _ = self.questions
-        bases: dict[tuple[Any, ...], BaseModel] = {}
+        base: BaseModel | None = None
+        held: tuple[Any, ...] = ()
         runs: dict[str, Run] = {}
         for number, (name, config) in enumerate(self.fits.items(), start=1):
             head = f"run {number} of {len(self.fits)}, {name}"
@@ -191,9 +193,14 @@ class Study:
             else:
                 told(f"{head}: into {self.path / name}")
                 key = tuple(getattr(config, setting) for setting in BASE)
-                job = plan(config, base=bases.get(key))
-                bases[key] = job.base
+                if key != held:
+                    # Two of them need not fit, and what refers to itself is not freed by being let go of.
+                    base, held = None, key
+                    gc.collect()
+                job = plan(config, base=base)
+                base = job.base
                 fit_in_run_directory(job, (progress or Silent)())
+                del job
                 run = Run.open(self.path / name)
             runs[name] = run
         return runs

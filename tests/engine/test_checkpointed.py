@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from kvorum.adapters import Attachment, find_targets, kaiming_uniform_stack
 from kvorum.engine import Item, attached, build_pack, checkpointed, compiled, score_pack
+from kvorum.engine.checkpointed import is_checkpointed
 from kvorum.engine.last_layer import decoder_layers
 from kvorum.errors import KvorumError
 from tests import tiny
@@ -38,7 +39,7 @@ def gradients(model: Any, twice: bool, dropout: float = 0.0, answer_format: Any 
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "gpt_oss"])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "gpt_oss", "opt"])
 def test_gradients_are_the_same_and_less_is_kept(name: str, dropout: float) -> None:
     model = tiny.model(name)
     (once, kept), (twice, kept_twice) = (gradients(model, way, dropout) for way in (False, True))
@@ -56,18 +57,22 @@ def test_by_letter_the_last_layer_is_cut_in_both_passes() -> None:
 
 
 def test_the_model_comes_back_as_it_was_and_is_not_compiled_meanwhile(caplog: pytest.LogCaptureFixture) -> None:
-    model = tiny.model()
-    stack = kaiming_uniform_stack(find_targets(model, ["q_proj"]), members=[0], rank=2, alpha=4.0, seed=0)
+    model: Any = tiny.model()
+    # A user's own checkpointing, for later, and a forward of their own.
     layers: list[Any] = decoder_layers(model)
+    for layer in layers:
+        layer.gradient_checkpointing = True
+    layers[1].forward = layers[1].forward
+    stack = kaiming_uniform_stack(find_targets(model, ["q_proj"]), members=[0], rank=2, alpha=4.0, seed=0)
     with attached(model, stack) as attachment:
-        before = [set(layer.__dict__) for layer in layers]
+        before = [dict(layer.__dict__) for layer in layers]
         with checkpointed(attachment, wanted=True), caplog.at_level("INFO"), compiled(attachment, [], "text"):
-            assert all(layer.training and layer.gradient_checkpointing for layer in layers)
-            # Nothing in a layer is in training mode, so that no dropout of the model's own acts.
-            assert not any(part.training for part in layers[0].children())
+            assert all(is_checkpointed(layer) for layer in layers)
+            # So that no dropout of the model's own acts.
+            assert not any(layer.training for layer in layers)
         assert "computed twice" in caplog.text
-        assert [set(layer.__dict__) for layer in layers] == before
-        assert not any(layer.training or layer.gradient_checkpointing for layer in layers)
+        assert [layer.__dict__ for layer in layers] == before
+        assert before[0]["gradient_checkpointing"] and not is_checkpointed(layers[0])
 
 
 def test_a_model_without_such_layers_is_refused() -> None:

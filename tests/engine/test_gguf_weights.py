@@ -1,6 +1,7 @@
 """Weights that stay as a GGUF file has them, against the same file made whole."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,6 +47,17 @@ def test_its_linear_maps_are_targets_of_their_own_shapes_but_for_the_head(file: 
     assert find_targets(kept.model, ["all-linear"]) == find_targets(whole.model, ["all-linear"])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_its_numbers_are_those_of_the_whole_weight_in_any_precision(file: str, dtype: Any) -> None:
+    kept, whole = (load_base(file, quantize=way, dtype=dtype).model for way in ("gguf", "off"))
+    tokens = tiny_gguf.tokens_of(9)
+    assert torch.equal(kept.get_input_embeddings()(tokens), whole.get_input_embeddings()(tokens))
+    for name, module in whole.named_modules():
+        if isinstance(module, nn.Linear):
+            ones = torch.eye(module.in_features, dtype=module.weight.dtype)
+            assert torch.equal(kept.get_submodule(name)(ones), module.weight.T), name
+
+
 def test_gradients_go_back_through_it_as_through_the_whole_weight(file: str) -> None:
     kept, whole = load_base(file, quantize="gguf"), load_base(file)
     name = "model.layers.1.mlp.down_proj"
@@ -66,7 +78,7 @@ def test_without_weights_it_takes_as_much(file: str) -> None:
 
 
 def test_what_cannot_be_kept_is_refused(file: str, tmp_path: Path) -> None:
-    with pytest.raises(KvorumError, match=r"keeps what a \.gguf file holds"):
+    with pytest.raises(KvorumError, match=r"keeps what a \.gguf file holds, and '.*' is none"):
         load_base(str(tmp_path), quantize="gguf")
     with pytest.raises(KvorumError, match="would be rounded twice; say --quantize gguf"):
         load_base(file, quantize="4bit")

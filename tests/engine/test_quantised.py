@@ -1,15 +1,19 @@
 """Base models that bitsandbytes holds in 4 and 8 bits, on a CPU."""
 
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import nn
 
 from kvorum.adapters import Attachment, find_targets, kaiming_uniform_stack
-from kvorum.engine import Item, attached, build_pack, compiled, load_base, planned_base, score_pack
+from kvorum.engine import Item, attached, build_pack, compiled, load_base, planned_base, score_pack, unpacked
+from kvorum.engine.planned import without_values
 from kvorum.errors import KvorumError
+from kvorum.posterior.live import LiveBytes
 from tests import tiny
 
 BITS = pytest.mark.skipif(
@@ -64,6 +68,43 @@ def test_it_learns_what_it_scores(tiny_model: str, quantize: Any) -> None:
             again = score_pack(attachment, pack, answer_format="text").log_probs
     torch.testing.assert_close(scored, learned.detach(), atol=1e-4, rtol=1e-4)
     assert torch.equal(scored, again)
+
+
+@pytest.mark.parametrize("loading", [planned_base, pytest.param(load_base, marks=BITS)])
+def test_a_mixture_whose_experts_stay_whole_is_told_of(
+    tmp_path: Path, tiny_model: str, loading: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny.model("mixtral").save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    loading(str(tmp_path), quantize="4bit")
+    assert "quantize 4bit leaves 6 stacked parameters at full size" in caplog.text
+    assert "mlp.experts" in caplog.text
+    caplog.clear()
+    loading(tiny_model, quantize="4bit")
+    assert "stacked" not in caplog.text
+
+
+@pytest.mark.parametrize(("quantize", "whole"), [("4bit", True), ("8bit", False)])
+def test_planned_it_makes_as_much_of_a_weight_at_once(
+    tiny_model: str, quantize: Any, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpacked, "NUMBERS_AT_ONCE", 64)
+    part = planned_base(tiny_model, quantize=quantize).model.get_submodule("model.layers.0.mlp.up_proj")
+    for one in (part, without_values(part)):
+        x = torch.ones(1, 32, requires_grad=True)
+        with LiveBytes() as counted:
+            one(x).sum().backward()
+        assert (counted.peak > 4 * 32 * 48) == whole
+
+
+def test_what_the_gpus_do_not_hold_is_said_with_what_to_do(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        # The words of transformers.quantizers.quantizer_bnb_4bit.
+        raise ValueError("Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM")
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", refuse)
+    with pytest.raises(KvorumError, match=r"the GPUs do not hold all of model .* or say --device-map auto with --quan"):
+        load_base(tiny_model)
 
 
 @BITS

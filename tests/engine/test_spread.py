@@ -13,8 +13,8 @@ import torch
 import transformers
 
 import kvorum
-from kvorum.adapters import device_of, first_device
-from kvorum.engine import BaseModel, load_base
+from kvorum.adapters import device_of, find_targets, first_device, kaiming_uniform_stack
+from kvorum.engine import BaseModel, Item, attached, build_pack, checkpointed, load_base, score_pack
 from kvorum.engine.spread import is_spread, leave_in_place
 from tests import tiny
 
@@ -53,21 +53,40 @@ def off_the_device(folder: str, offload: Path) -> BaseModel:
     return BaseModel("spread", model.eval(), tiny.tokenizer(), "")
 
 
-@pytest.mark.parametrize("twice", [False, True])
-def test_a_fit_with_a_layer_off_the_device_is_the_same_fit(
-    tiny_model: str, question_file: str, tmp_path: Path, twice: bool
-) -> None:
+def test_a_fit_with_a_layer_off_the_device_is_the_same_fit(tiny_model: str, question_file: str, tmp_path: Path) -> None:
     away = off_the_device(tiny_model, tmp_path / "off")
     part = away.model.get_submodule("model.layers.1.mlp.up_proj")
     assert next(part.parameters()).device.type == "meta" and device_of(part).type == "cpu"
     assert is_spread(away.model) and first_device(away.model).type == "cpu"
     whole = load_base(tiny_model)
-    found = [kvorum.fit(base, question_file, **FIT, gradient_checkpointing=twice) for base in (whole, away)]
+    found = [kvorum.fit(base, question_file, **FIT, gradient_checkpointing=True) for base in (whole, away)]
     for one, two in zip(*(posterior.stack.parameters() for posterior in found), strict=True):
         torch.testing.assert_close(one, two, atol=1e-6, rtol=1e-5)
     probs = [posterior.predict(question_file).probs for posterior in found]
     np.testing.assert_allclose(*probs, atol=1e-6)
     assert next(part.parameters()).device.type == "meta", "it has gone out again"
+
+
+def test_what_is_brought_in_for_the_gradients_goes_out_again(tiny_model: str, tmp_path: Path) -> None:
+    model = off_the_device(tiny_model, tmp_path / "off").model
+    layer = model.get_submodule("model.layers.1")
+    # What no gradient goes back to is not computed to its end, unless that is asked for.
+    targets = find_targets(model, ["q_proj", "v_proj"])
+    stack = kaiming_uniform_stack(targets, members=[0], rank=2, alpha=4.0, seed=0)
+    for parameter in stack.parameters():
+        parameter.requires_grad_(True)
+    pack = build_pack([Item(0, question) for question in tiny.questions(3, "text")])
+    with attached(model, stack) as attachment, checkpointed(attachment, wanted=True):
+        score_pack(attachment, pack, answer_format="text").log_probs[:, 0].sum().backward()
+        held = {name for name, p in layer.named_parameters() if p.device.type != "meta" and "weight" in name}
+    assert not held
+    assert all(parameter.grad is not None for parameter in stack.parameters())
+
+
+def test_it_is_not_fitted_with_all_that_is_brought_in_kept(tiny_model: str, question_file: str, tmp_path: Path) -> None:
+    away = off_the_device(tiny_model, tmp_path / "off")
+    with pytest.raises(kvorum.KvorumError, match=r"not all of spread fits on the devices.* say --gradient-check"):
+        kvorum.fit(away, question_file, **FIT)
 
 
 def test_device_map_auto_is_as_any_fit_where_there_is_one_device(

@@ -28,6 +28,14 @@ def test_it_is_the_linear_map_in_parts_too(monkeypatch) -> None:
         torch.testing.assert_close(one, (out, x.grad))
 
 
+def test_parts_of_a_gradient_are_added_up_in_full_precision(monkeypatch) -> None:
+    weight = torch.full((1000, 1), 2, dtype=torch.int8)
+    monkeypatch.setattr(unpacked, "NUMBERS_AT_ONCE", 1)
+    x = torch.ones(1, 1, dtype=torch.bfloat16, requires_grad=True)
+    unpacked.linear(x, [weight], halves, 1000).sum().backward()
+    assert x.grad is not None and float(x.grad) == 1000
+
+
 def test_neither_the_weight_in_full_nor_the_input_is_kept() -> None:
     kept: list[Tensor] = []
 

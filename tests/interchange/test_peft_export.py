@@ -17,6 +17,7 @@ from kvorum.engine import BaseModel, fingerprint
 from kvorum.errors import KvorumError
 from kvorum.interchange.card import loading
 from kvorum.interchange.ensemble import Ensemble
+from kvorum.interchange.imported import import_peft
 from kvorum.interchange.peft_export import target_names
 from kvorum.posterior.posterior import Posterior
 from kvorum.tasks import Prompt, default_template
@@ -121,6 +122,30 @@ def test_a_run_is_exported_without_its_base_s_weights_and_comes_back(
     np.testing.assert_array_equal(back.predict(questions).probs, fitted.predict(questions).probs)
     untouched = kvorum.load_peft(tmp_path / "start")
     assert untouched.stack.untouched and not back.stack.untouched
+
+
+def test_an_export_comes_back_on_its_base_held_as_it_was(
+    tiny_model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    run, out = tmp_path / "run", tmp_path / "out"
+    fitted = kvorum.fit(tiny_model, "facts_sums", members=2, rank=2, epochs=1, train_limit=8, evaluate_limit=4,
+                        out=str(run), lr=1e-2, quantize="8bit")  # fmt: skip
+    kvorum.export_peft(run, out)
+    assert "with quantize 8bit" in (out / "README.md").read_text()
+    questions = kvorum.load_task("facts_sums").test[:5]
+    for back in (kvorum.load_peft(out), kvorum.load_peft(out, base=tiny_model)):
+        assert back.base.quantize == "8bit"
+        np.testing.assert_array_equal(back.predict(questions).probs, fitted.predict(questions).probs)
+    kvorum.export_peft(fitted, tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "kvorum.json").read_text())["quantize"] == "8bit"
+    imported = import_peft(str(out), task="facts_sums", out=tmp_path / "imported")
+    assert imported.config.quantize == "8bit" and kvorum.load(imported).base.quantize == "8bit"
+    assert "so answers may differ" not in caplog.text
+    assert kvorum.load_peft(out, quantize="off").base.quantize == "off"
+    assert "with quantize 8bit, and is put on it with quantize off, so answers may differ" in caplog.text
+    with pytest.raises(KvorumError, match=r"quantize is 4bit, and the model that was handed over is held otherwise"):
+        kvorum.load_peft(out, base=fitted.base, quantize="4bit")
 
 
 def test_targets_are_named_in_full_where_the_base_is_gone(

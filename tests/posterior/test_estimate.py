@@ -1,5 +1,6 @@
 """The memory that a dry run tells of, against what PyTorch's allocator gives out in real steps."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,14 @@ import pytest
 import torch
 
 from kvorum import cli
-from kvorum.adapters import find_targets
+from kvorum.adapters import find_targets, kaiming_uniform_stack
 from kvorum.config import fit_config
 from kvorum.engine import BaseModel
+from kvorum.posterior.dry_run import describe
 from kvorum.posterior.job import Job, plan
 from kvorum.posterior.live import LiveBytes
+from kvorum.posterior.posterior import TOKEN_BUDGET
+from kvorum.posterior.scoring import scoring
 from kvorum.tasks import EncodedQuestion, Prompt, load_task
 from tests import tiny
 
@@ -62,6 +66,28 @@ def test_a_step_takes_what_was_said(name: str, twice: bool, settings: dict[str, 
     assert said["adapters"] + said["activations"] == pytest.approx(measured, rel=WITHIN)
 
 
+@pytest.mark.parametrize("answer_format", ["text", "letter"])
+def test_scoring_counts_where_it_needs_more_than_a_step(answer_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TOKEN_BUDGET, "cpu", 60)
+    job = job_of("llama", gradient_checkpointing=True, answer_format=answer_format)
+    fitting = job.memory_estimate()
+    job = dataclasses.replace(job, evaluation_encoded=(job.encoded,))
+    said = job.memory_estimate()
+    stack = kaiming_uniform_stack(job.targets, members=job.members, rank=2, alpha=4.0, seed=0)
+    for b in stack.b.values():
+        torch.nn.init.ones_(b)
+    asked: Any = {"answer_format": answer_format, "normalisation": "sum", "token_budget": None}
+    counted = LiveBytes()
+    for held in (*job.base.model.parameters(), *job.base.model.buffers(), *stack.parameters()):
+        counted.leave_out(held)
+    with counted, scoring(job.base, stack, **asked, trial=job.encoded, compile=False) as scorer:
+        scorer(job.encoded)
+    size = said["adapters"] / 4
+    # AdamW's moments are there, too.
+    assert size + said["activations"] == pytest.approx(counted.peak, rel=WITHIN)
+    assert said["activations"] > 1.5 * fitting["activations"]
+
+
 def test_it_tells_what_less_memory_would_take() -> None:
     whole = job_of("llama").memory_estimate()
     for settings in ({"token_budget": 60}, {"gradient_checkpointing": True}):
@@ -83,6 +109,19 @@ def test_a_gpu_that_is_not_there_can_be_planned_for(tiny_model: str, question_fi
     assert job.base.device.type == "cuda" and job.base.model.dtype == torch.bfloat16
     assert job.memory_estimate()["activations"] > 0
     assert job.token_budget == 8192
+
+
+@pytest.mark.parametrize("error", [RuntimeError, TypeError, ValueError])
+def test_what_is_not_known_is_said_where_the_total_stands(
+    tiny_model: str, question_file: str, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error("no values")
+
+    monkeypatch.setattr("kvorum.posterior.job.needed", fail)
+    shown = describe(plan(fit_config({"model": tiny_model, "task": question_file, "device": "cpu"}), weights=False))
+    (row,) = (line for line in shown.splitlines() if line.startswith("memory"))
+    assert row.split(maxsplit=1)[1].startswith("more than 0.0 GiB: base") and row.endswith(", activations unknown")
 
 
 def test_a_model_that_cannot_do_without_values_is_told_of_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:

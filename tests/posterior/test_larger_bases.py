@@ -1,6 +1,7 @@
 """Fits on bases that are held in few bits: joint and alone, saved and loaded, and what they may not be mixed with."""
 
 import dataclasses
+import importlib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,16 @@ def test_off_may_stand_unquoted_in_yaml(tmp_path: Path, name: str) -> None:
     assert getattr(fit_config(read_yaml(file)), name) == "off"
     with pytest.raises(kvorum.KvorumError, match=f"{name} is 'some'"):
         fit_config({"model": "m", "task": "t", name: "some"})
+
+
+def test_layers_that_cannot_be_computed_twice_are_refused_before_anything_is_scored(
+    tiny_model: str, question_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = importlib.import_module("kvorum.engine.checkpointed")
+    monkeypatch.setattr(there, "decoder_layers", lambda _: [])
+    with pytest.raises(kvorum.KvorumError, match="has no layers that transformers can compute twice"):
+        kvorum.fit(tiny_model, question_file, **FIT, gradient_checkpointing=True, out=str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_devices_are_chosen_once() -> None:

@@ -165,6 +165,14 @@ def test_another_answer_format_is_said(
     assert "was fitted by text, and goes on by letter" in caplog.text
 
 
+def test_a_base_that_is_held_otherwise_is_said(
+    tiny_model: str, question_file: str, first: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    fit(tiny_model, question_file, warm_start=str(first), quantize="8bit", epochs=0)
+    assert "was fitted with quantize off, and goes on with 8bit" in caplog.text
+
+
 def test_runs_that_have_gone_on_from_each_other_in_turn_know_what_both_were_fitted_on(
     tiny_model: str, question_file: str, more_questions: str, first: Path, tmp_path: Path
 ) -> None:

@@ -270,6 +270,7 @@ class Loop:
             run=str(files[0].parent),
             epoch=self.config.fit.epochs,
             base_revision=self.plan.job.base.revision,
+            quantize=self.plan.job.base.quantize,
             answer_format=self.config.fit.answer_format,
             fitted_on=frozenset(),
         )

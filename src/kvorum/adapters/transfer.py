@@ -11,4 +11,5 @@ def sent(values: Tensor, device: torch.device) -> Tensor:
     """
     if device.type == "cuda" and values.device.type == "cpu":
         values = values.pin_memory()
-    return values.to(device, non_blocking=True)
+    # To a CPU it would be read before it has come.
+    return values.to(device, non_blocking=device.type != "cpu")

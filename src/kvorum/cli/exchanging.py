@@ -57,6 +57,7 @@ def import_(
     revision: str | None = None,
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    quantize: Literal["off", "4bit", "8bit", "gguf"] | None = None,
     trust_remote_code: bool = False,
     json: bool = False,
 ) -> None:
@@ -75,6 +76,7 @@ def import_(
         revision: Branch, tag or commit of the base model on the hub.
         device: cpu, cuda, cuda:1, ...; auto: the GPU where there is one.
         dtype: Precision of the base model; auto: float32 on a CPU, bfloat16 on a GPU.
+        quantize: How the base model is held: 4bit, 8bit, gguf, off; default: as an export says, else off.
         trust_remote_code: Run Python code that comes with the base model.
         json: Print JSON.
     """
@@ -95,6 +97,7 @@ def import_(
             revision=revision,
             device=device,
             dtype=dtype,
+            quantize=quantize,
             trust_remote_code=trust_remote_code,
         )
     if json:

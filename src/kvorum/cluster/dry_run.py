@@ -9,7 +9,7 @@ from kvorum.cluster.groups import begun_per_worker, grouped, refuse_other_groups
 from kvorum.cluster.options import GroupOptions
 from kvorum.cluster.ray_cluster import Cluster, Node
 from kvorum.cluster.storage import Storage
-from kvorum.posterior.dry_run import GIB
+from kvorum.posterior.dry_run import GIB, told
 from kvorum.posterior.job import Job, plan
 
 
@@ -77,11 +77,7 @@ def rows(placement: Placement, cluster: Cluster | None) -> list[tuple[str, str]]
         sizes += f", the last of {len(groups[-1])}"
     found = [
         ("groups", f"{sizes}: {_some([said(group) for group in groups])}"),
-        (
-            "a worker",
-            f"about {each / GIB:.2f} GiB: "
-            + ", ".join(f"{name} {size / GIB:.2f}" for name, size in placement.memory.items()),
-        ),
+        ("a worker", told(placement.memory, 2)),
     ]
     if cluster is None:
         return [*found, ("placement", "one group after another in this process")]

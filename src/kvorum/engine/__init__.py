@@ -4,6 +4,7 @@ from kvorum.engine.attention import attached, packed_attention
 from kvorum.engine.base_model import BaseModel, fingerprint, load_base, skeleton
 from kvorum.engine.checkpointed import checkpointed
 from kvorum.engine.compiled import compiled
+from kvorum.engine.given import given_base
 from kvorum.engine.pack import Item, Pack, Scorable, build_pack, plan_packs
 from kvorum.engine.planned import planned_base
 from kvorum.engine.score import CandidateScores, score_pack
@@ -20,6 +21,7 @@ __all__ = [
     "checkpointed",
     "compiled",
     "fingerprint",
+    "given_base",
     "load_base",
     "packed_attention",
     "plan_packs",

@@ -28,6 +28,7 @@ from kvorum.engine.quantised import (
     numbers,
     refuse_mismatch,
     refuse_missing,
+    say_what_is_left,
     settle,
     told,
 )
@@ -130,6 +131,8 @@ def load_base(
     model.requires_grad_(False)
     leave_in_place(model)
     settle(model)
+    if quantize != "off":
+        say_what_is_left(model, quantize)
     if "device_map" not in held:
         try:
             model = model.to(where)
@@ -217,6 +220,12 @@ def _load_pretrained(
             raise KvorumError(
                 f"model '{name}' is no folder or .gguf file here, and could not be loaded from the hub as an id"
                 f"{nearest(name, [SMOLLM2]) if '/' not in name else ''} ({first_line(error)})"
+            ) from error
+        if "dispatched on the CPU or the disk" in str(error):
+            raise KvorumError(
+                f"the GPUs do not hold all of model '{name}', and what is held in 4 or 8 bits cannot be left in the "
+                "machine's memory; say --quantize 4bit where it was 8bit, take more GPUs, or say --device-map auto "
+                "with --quantize off"
             ) from error
         raise KvorumError(f"model '{name}' could not be loaded: {first_line(error)}") from error
     return model, tokenizer

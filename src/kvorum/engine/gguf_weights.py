@@ -63,7 +63,7 @@ class GgufEmbedding(nn.Embedding):
     def forward(self, input: Int[Tensor, "*token"]) -> Float[Tensor, "*token dim"]:
         """Only the rows that are asked for are made."""
         rows = self.weight.index_select(0, input.flatten())
-        return dequantize(rows, self.kind, self.dtype).view(*input.shape, self.embedding_dim)
+        return _whole(rows, self.kind, self.dtype).view(*input.shape, self.embedding_dim)
 
 
 def _blocks(rows: int, columns: int, kind: int) -> nn.Parameter:
@@ -73,7 +73,12 @@ def _blocks(rows: int, columns: int, kind: int) -> nn.Parameter:
 
 def _rows(kind: int, held: Sequence[Tensor], part: slice, dtype: torch.dtype) -> Tensor:
     rows = held[0][part]
-    return dequantize(rows, kind, dtype).view(len(rows), -1)
+    return _whole(rows, kind, dtype).view(len(rows), -1)
+
+
+def _whole(blocks: Tensor, kind: int, dtype: torch.dtype) -> Tensor:
+    """Rounded once, at the end: made in a lower precision, the scales of the blocks would be rounded first."""
+    return dequantize(blocks, kind, torch.float32).to(dtype)
 
 
 @dataclasses.dataclass(frozen=True)

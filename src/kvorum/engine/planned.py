@@ -22,15 +22,17 @@ from kvorum.engine.base_model import (
     skeleton,
     source_of,
 )
-from kvorum.engine.quantised import Quantize, bytes_held, bytes_to_hold, is_quantised, refuse_mismatch
+from kvorum.engine.quantised import Quantize, bytes_held, bytes_to_hold, is_quantised, refuse_mismatch, say_what_is_left
 from kvorum.errors import KvorumError
 
 
 class LinearInBits(nn.Linear):
     """A linear map whose weight takes so many bytes, and is made of them whenever it is used; of no values."""
 
-    def __init__(self, in_features: int, out_features: int, size: int, bias: Tensor | None) -> None:
+    def __init__(self, in_features: int, out_features: int, size: int, bias: Tensor | None, *, whole: bool) -> None:
         nn.Module.__init__(self)
+        # bitsandbytes' product in 4 bits makes all of a weight at once.
+        self.at_once = in_features * out_features if whole else None
         self.in_features, self.out_features = in_features, out_features
         self.weight = nn.Parameter(torch.empty(size, dtype=torch.uint8, device="meta"), requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(torch.empty_like(bias, device="meta"), requires_grad=False)
@@ -42,7 +44,7 @@ class LinearInBits(nn.Linear):
         def rows(_: Sequence[Tensor], part: slice, dtype: torch.dtype) -> Tensor:
             return torch.empty(part.stop - part.start, columns, dtype=dtype, device=device)
 
-        return unpacked.linear(input, [], rows, self.out_features, self.bias)
+        return unpacked.linear(input, [], rows, self.out_features, self.bias, at_once=self.at_once)
 
 
 def planned_base(
@@ -78,8 +80,11 @@ def planned_base(
             if isinstance(module, nn.Linear | Conv1D) and module is not head:
                 target = target_of(place, module)
                 size = bytes_to_hold(target.out_features, target.in_features, quantize)
-                own = LinearInBits(target.in_features, target.out_features, size, module.bias)
+                whole = quantize == "4bit"
+                own = LinearInBits(target.in_features, target.out_features, size, module.bias, whole=whole)
                 model.set_submodule(place, own)
+    if quantize != "off":
+        say_what_is_left(model, quantize)
     return BaseModel(name, model, tokenizer, "", quantize, where)
 
 
@@ -89,4 +94,5 @@ def without_values(module: nn.Module) -> nn.Module | None:
         return None
     if hasattr(module, "kind"):
         return gguf_weights().GgufLinear(module, module.kind)
-    return LinearInBits(module.in_features, module.out_features, bytes_held(module), module.bias)
+    whole = module.at_once is not None if isinstance(module, LinearInBits) else type(module).__name__ == "Linear4bit"
+    return LinearInBits(module.in_features, module.out_features, bytes_held(module), module.bias, whole=whole)

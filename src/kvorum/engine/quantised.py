@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,8 @@ from kvorum.errors import KvorumError
 
 Quantize = Literal["off", "4bit", "8bit", "gguf"]
 DeviceMap = Literal["off", "auto"]
+
+log = logging.getLogger(__name__)
 
 EXTRA = "pip install 'kvorum[quantized]'"
 BLOCK, BLOCKS = 64, 256
@@ -92,6 +95,22 @@ def is_quantised(module: nn.Module) -> bool:
     """Whether a module's weight is held in fewer bits."""
     weight = getattr(module, "weight", None)
     return isinstance(weight, Tensor) and not weight.is_floating_point()
+
+
+def say_what_is_left(model: nn.Module, quantize: Quantize) -> None:
+    """Warn where most of a model's numbers stay as they are: a mixture's experts are no linear maps to transformers."""
+    whole = {name: p.numel() for name, p in model.named_parameters() if p.is_floating_point() and p.ndim > 2}
+    fewer = sum(numbers(module) for module in model.modules() if is_quantised(module))
+    if sum(whole.values()) > fewer:
+        log.warning(
+            "quantize %s leaves %d stacked parameters at full size, such as %s: they are %s numbers, what is held in "
+            "fewer bits is %s; where that does not fit, leave quantize off and say device_map auto",
+            quantize,
+            len(whole),
+            next(iter(whole)),
+            f"{sum(whole.values()):,}",
+            f"{fewer:,}",
+        )
 
 
 def numbers(module: nn.Module) -> int:

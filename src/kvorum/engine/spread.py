@@ -31,6 +31,21 @@ def is_spread(model: nn.Module) -> bool:
     return len(set((getattr(model, "hf_device_map", None) or {}).values())) > 1
 
 
+def is_offloaded(model: nn.Module) -> bool:
+    """Whether some of a model's weights are brought in for each pass, from memory or a disk, and taken out again."""
+    return any(getattr(one, "offload", False) for module in model.modules() for one in _hooks(module))
+
+
+def has_hooks(model: nn.Module) -> bool:
+    """Whether accelerate acts on what a model computes."""
+    return any(_hooks(module) for module in model.modules())
+
+
+def _hooks(module: nn.Module) -> tuple[Any, ...]:
+    hook: Any = getattr(module, "_hf_hook", None)
+    return () if hook is None else (hook, *getattr(hook, "hooks", ()))
+
+
 def kept_for(model: nn.Module, pack: Pack) -> Int[Tensor, " kept"]:
     """The tokens whose predictions reach the LM head, where the model can use them as an index.
 

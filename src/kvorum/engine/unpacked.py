@@ -23,9 +23,11 @@ def linear(
     rows: Rows,
     out_features: int,
     bias: Float[Tensor, " out"] | None = None,
+    *,
+    at_once: int | None = None,
 ) -> Float[Tensor, "*token out"]:
-    """W x + bias, where `rows` makes W of the tensors that hold it."""
-    found: Any = _Linear.apply(x, rows, out_features, *held)
+    """W x + bias, where `rows` makes W of the tensors that hold it, `at_once` numbers at a time."""
+    found: Any = _Linear.apply(x, rows, _parts(out_features, x.shape[-1], at_once or NUMBERS_AT_ONCE), *held)
     return found if bias is None else found + bias.to(found.dtype)
 
 
@@ -36,12 +38,12 @@ class _Linear(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Rows, out_features: int, *held: Tensor) -> Tensor:
-        ctx.rows, ctx.parts = rows, _parts(out_features, x.shape[-1])
+    def forward(ctx: Any, x: Tensor, rows: Rows, parts: list[slice], *held: Tensor) -> Tensor:
+        ctx.rows, ctx.parts = rows, parts
         ctx.save_for_backward(*held)
         if len(ctx.parts) == 1:
             return x @ rows(held, ctx.parts[0], x.dtype).T
-        out = x.new_empty(*x.shape[:-1], out_features)
+        out = x.new_empty(*x.shape[:-1], parts[-1].stop)
         for part in ctx.parts:
             out[..., part] = x @ rows(held, part, x.dtype).T
         return out
@@ -51,11 +53,14 @@ class _Linear(torch.autograd.Function):
         (gradient,), held = gradients, ctx.saved_tensors
         first, *others = ctx.parts
         for_x = gradient[..., first] @ ctx.rows(held, first, gradient.dtype)
-        for part in others:
-            for_x += gradient[..., part] @ ctx.rows(held, part, gradient.dtype)
-        return for_x, None, None, *[None] * len(held)
+        if others:
+            # As a product of the whole weight adds up, which rounds once.
+            for_x = for_x.float()
+            for part in others:
+                for_x += gradient[..., part] @ ctx.rows(held, part, gradient.dtype)
+        return for_x.to(gradient.dtype), None, None, *[None] * len(held)
 
 
-def _parts(out_features: int, in_features: int) -> list[slice]:
-    at_once = max(1, NUMBERS_AT_ONCE // in_features)
+def _parts(out_features: int, in_features: int, numbers: int) -> list[slice]:
+    at_once = max(1, numbers // in_features)
     return [slice(start, min(start + at_once, out_features)) for start in range(0, out_features, at_once)]

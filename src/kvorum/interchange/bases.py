@@ -56,9 +56,17 @@ def say_if_not_the_very_one(base: BaseModel, sources: Sequence[Source]) -> None:
     seen = set()
     for source in sources:
         said = source.ensemble
-        if said is None or (said.model, said.base_revision) in seen:
+        if said is None or (said.model, said.base_revision, said.quantize) in seen:
             continue
-        seen.add((said.model, said.base_revision))
+        seen.add((said.model, said.base_revision, said.quantize))
+        if said.quantize != base.quantize:
+            log.warning(
+                "%s was fitted on the base model with quantize %s, and is put on it with quantize %s, so answers may "
+                "differ",
+                source.name,
+                said.quantize,
+                base.quantize,
+            )
         name = said.base_for_others
         other_name = name is not None and _last(HUB_NAMES.get(base.name, base.name)) != _last(name)
         if said.base_revision != base.revision if said.base_revision else other_name:

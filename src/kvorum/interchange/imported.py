@@ -14,6 +14,7 @@ import torch
 
 from kvorum.adapters import AdapterStack
 from kvorum.config import FitConfig, fit_config
+from kvorum.engine.quantised import Quantize
 from kvorum.engine.score import Normalisation
 from kvorum.errors import KvorumError
 from kvorum.files import atomic, make_folder, remove, sha256
@@ -51,6 +52,7 @@ def import_peft(
     revision: str | None = None,
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    quantize: Quantize | None = None,
     trust_remote_code: bool = False,
 ) -> Run:
     """A run directory at `out` from PEFT adapters; `task` is what they are said to be fitted on, the rest as in
@@ -72,6 +74,7 @@ def import_peft(
         revision=revision,
         device=device,
         dtype=dtype,
+        quantize=quantize,
         trust_remote_code=trust_remote_code,
     )
     base, stack = posterior.base, posterior.stack
@@ -98,6 +101,7 @@ def import_peft(
             "trust_remote_code": trust_remote_code,
             "device": device,
             "dtype": dtype,
+            "quantize": base.quantize,
         },
         where="kvorum import",
     )

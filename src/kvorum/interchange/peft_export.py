@@ -105,6 +105,7 @@ def taken(
         about = Ensemble(
             model=source.base.name,
             base_revision=source.base.revision,
+            quantize=source.base.quantize,
             answer_format=source.prompt.answer_format,
             normalisation=source.normalisation,
             prompt_template=source.prompt.template,
@@ -120,6 +121,7 @@ def taken(
     about = Ensemble(
         model=config.model,
         base_revision=run.facts.get("base_revision"),
+        quantize=config.quantize,
         answer_format=config.answer_format,
         normalisation=config.normalisation,
         prompt_template=template_of(run),

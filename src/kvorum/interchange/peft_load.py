@@ -14,7 +14,8 @@ from transformers.pytorch_utils import Conv1D
 
 from kvorum.adapters import AdapterStack
 from kvorum.adapters.targets import target_of
-from kvorum.engine import BaseModel, fingerprint, load_base, verify_packed
+from kvorum.engine import BaseModel, given_base, load_base, verify_packed
+from kvorum.engine.quantised import Quantize
 from kvorum.engine.score import Normalisation
 from kvorum.errors import KvorumError, nearest
 from kvorum.interchange.adapter_config import AdapterConfig, read_adapter_config
@@ -45,6 +46,7 @@ def load_peft(
     revision: str | None = None,
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    quantize: Quantize | None = None,
     trust_remote_code: bool = False,
     token_budget: int | None = None,
     compile: Compile = "auto",
@@ -55,7 +57,7 @@ def load_peft(
     member-01, ..., as kvorum exports them, stands for all of these. Their ranks, scalings and targets may differ.
     `base` is a name as in `FitConfig.model` or a model as in `kvorum.fit`; else the one that the adapters name.
     `prompt` is a file with a template. How questions are put is, where not said, as an export of kvorum says, else by
-    text with the default prompt.
+    text with the default prompt. So is how a named base is held, else at its full precision.
 
     Raises `KvorumError`, with the adapter and the first thing that does not fit, for adapters of different base models,
     of other kinds than plain LoRA, or that do not fit the base model; weights are read from safetensors alone.
@@ -68,7 +70,8 @@ def load_peft(
     for source in sources:
         _refuse_no_weights(source)
     told = next((one.ensemble.model for one in sources if one.ensemble and one.ensemble.model), None)
-    model = _base(base, told, configs, revision=revision, device=device, dtype=dtype, trust=trust_remote_code)
+    held = quantize, said.quantize if said else "off"
+    model = _base(base, told, configs, revision, device=device, dtype=dtype, held=held, trust=trust_remote_code)
     say_if_not_the_very_one(model, sources)
     stack = stacked(model.model, sources, configs)
     verify_packed(model.model)
@@ -254,17 +257,23 @@ def _base(
     base: str | BaseModel | tuple[PreTrainedModel, Any] | None,
     told: str | None,
     configs: Sequence[AdapterConfig],
-    *,
     revision: str | None,
+    *,
     device: str,
     dtype: Literal["auto", "float32", "bfloat16", "float16"],
+    held: tuple[Quantize | None, Quantize],
     trust: bool,
 ) -> BaseModel:
+    """`held`: how it is asked to be held, and how an export says that it was."""
     named = next((one.base_model_name_or_path for one in configs if one.base_model_name_or_path), None)
     if isinstance(base, BaseModel | tuple):
         if isinstance(base, tuple):
-            name = str(getattr(base[0].config, "name_or_path", "") or "given")
-            base = BaseModel(name, base[0], base[1], fingerprint(base[0]))
+            base = given_base(*base)
+        if held[0] not in (None, base.quantize):
+            raise KvorumError(
+                f"quantize is {held[0]}, and the model that was handed over is held otherwise ({base.quantize}); name "
+                "the model instead, or leave quantize out"
+            )
         say_if_other(base.name, named)
         return base
     if base is not None:
@@ -273,4 +282,13 @@ def _base(
     if not name:
         raise KvorumError("the adapters do not say which base model they are of; name it with base")
     pinned = next((one.revision for one in configs if one.revision), None) if name == named else None
-    return load_base(name, revision=revision or pinned, device=device, dtype=dtype, trust_remote_code=trust)
+    # Where another copy of the base is named, it may be a GGUF file on one side alone.
+    alike = (held[1] == "gguf") == (Path(name).suffix == ".gguf")
+    return load_base(
+        name,
+        revision=revision or pinned,
+        device=device,
+        dtype=dtype,
+        quantize=held[0] or (held[1] if alike else "off"),
+        trust_remote_code=trust,
+    )

@@ -1,6 +1,6 @@
 """What a fit would do, in words and numbers, and one whole prompt with its tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kvorum.posterior.job import Job
 
@@ -34,16 +34,20 @@ def describe(job: Job, more: Sequence[tuple[str, str]] = (), *, out: str | None 
             f"{job.tokens_per_epoch:,} an epoch over all members, none of them padding; at most "
             f"{job.token_budget:,} a pass",
         ),
-        (
-            "memory",
-            f"about {sum(memory.values()) / GIB:.1f} GiB: "
-            + ", ".join(f"{name} {size / GIB:.2f}" for name, size in memory.items()),
-        ),
+        ("memory", told(memory, 1)),
         *more,
         ("run directory", out or str(job.out)),
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join([*(f"{name:<{width}}  {value}" for name, value in rows), "", *_prompt(job)])
+
+
+def told(memory: Mapping[str, int], digits: int) -> str:
+    """What a `Job.memory_estimate` comes to, and of what, in GiB."""
+    total, parts = sum(memory.values()) / GIB, [f"{name} {size / GIB:.2f}" for name, size in memory.items()]
+    if "activations" not in memory:
+        return f"more than {total:.{digits}f} GiB: {', '.join([*parts, 'activations unknown'])}"
+    return f"about {total:.{digits}f} GiB: {', '.join(parts)}"
 
 
 def how_held(job: Job) -> str:

@@ -41,52 +41,77 @@ def needed(
     *,
     budget: int,
     kind: str,
+    scored: Sequence[Item] = (),
 ) -> Needed:
-    """What the largest pass of some steps needs, and the optimizer after it.
+    """What the largest pass of some steps needs, and the optimizer after it; or a pass of scoring, where it needs more.
 
     `model` may be without weights: its modules count, made anew. `kind` is that of the device, `cpu` or any other.
+    `scored`: what is scored in one pass, between epochs.
     """
     if config.dropout:
         # Which is drawn from a generator, and there is none for tensors of no device.
         kind = "cpu"
     pack, passes = _largest(steps, budget)
+    members = max(item.member for step in steps for item in step) + 1
+    size = config.rank * members * sum(t.in_features + t.out_features for t in targets) * 4
+    with _stand_ins(model, targets, config, members, pack, kind) as (without, stack, emptied, counted):
+        optimizer = MemberAdamW(stack, clip=config.clip)
+        with (
+            attached(without, stack, dropout=config.dropout) as attachment,
+            checkpointed(attachment, wanted=config.gradient_checkpointing),
+        ):
+            scores = score_pack(
+                attachment,
+                emptied,
+                answer_format=config.answer_format,
+                normalisation=config.normalisation,
+                dropout=config.dropout > 0,
+            )
+            # Loss and gradients are those of any one candidate.
+            scores.log_probs[:, 0].sum().backward()
+            del scores
+            in_pass = counted.peak
+            penalty = config.l2 * PRIORS[config.prior](stack)
+            if penalty.requires_grad:
+                penalty.sum().backward()
+            counted.peak = counted.now
+            optimizer.step(penalty.detach(), config.lr)
+    # In the pass there are AdamW's moments of earlier steps, and gradients of earlier passes.
+    here = _bytes(pack) + size + max(in_pass + 2 * size + (size if passes > 1 else 0), counted.peak)
+    if scored:
+        # Gradients are let go of before.
+        here = max(here, 3 * size + _of_scoring(model, targets, config, members, build_pack(scored), kind))
+    return Needed(4 * size, max(0, here - 4 * size))
+
+
+@torch.no_grad()
+def _of_scoring(
+    model: PreTrainedModel, targets: Sequence[Target], config: FitConfig, members: int, pack: Pack, kind: str
+) -> int:
+    """What a pass that nothing is learned from needs beside the base model and the adapters, in bytes."""
+    with _stand_ins(model, targets, config, members, pack, kind) as (without, stack, emptied, counted):
+        with attached(without, stack) as attachment:
+            score_pack(attachment, emptied, answer_format=config.answer_format, normalisation=config.normalisation)
+        return _bytes(pack) + counted.peak
+
+
+@contextmanager
+def _stand_ins(
+    model: PreTrainedModel, targets: Sequence[Target], config: FitConfig, members: int, pack: Pack, kind: str
+) -> Iterator[tuple[PreTrainedModel, AdapterStack, Pack, LiveBytes]]:
+    """The model, adapters and a pack without values, and what counts whatever else is made of them in the block."""
     if kind == "cpu":
         # What depends on values is made before there are none.
         pack = dataclasses.replace(pack, layout=attention.prepared(pack.layout, model))
-    members = max(item.member for step in steps for item in step) + 1
-    size = config.rank * members * sum(t.in_features + t.out_features for t in targets) * 4
     with _without_values(kind) as device:
         without = _modules_alone(model, device)
         stack = _zeros(targets, members, config, device)
-        pack = _emptied(pack, device)
+        emptied = _emptied(pack, device)
         counted = LiveBytes()
         for held in (*without.parameters(), *without.buffers(), *stack.parameters()):
             counted.leave_out(held)
         with counted, _attention(kind):
-            optimizer = MemberAdamW(stack, clip=config.clip)
-            with (
-                attached(without, stack, dropout=config.dropout) as attachment,
-                checkpointed(attachment, wanted=config.gradient_checkpointing),
-            ):
-                scores = score_pack(
-                    attachment,
-                    pack,
-                    answer_format=config.answer_format,
-                    normalisation=config.normalisation,
-                    dropout=config.dropout > 0,
-                )
-                # Loss and gradients are those of any one candidate.
-                scores.log_probs[:, 0].sum().backward()
-                del scores
-                in_pass = counted.peak
-                penalty = config.l2 * PRIORS[config.prior](stack)
-                if penalty.requires_grad:
-                    penalty.sum().backward()
-                counted.peak = counted.now
-                optimizer.step(penalty.detach(), config.lr)
-    # In the pass there are AdamW's moments of earlier steps, and gradients of earlier passes.
-    here = _bytes(pack) + size + max(in_pass + 2 * size + (size if passes > 1 else 0), counted.peak)
-    return Needed(4 * size, max(0, here - 4 * size))
+            yield without, stack, emptied, counted
 
 
 def _largest(steps: Sequence[Sequence[Item]], budget: int) -> tuple[Pack, int]:

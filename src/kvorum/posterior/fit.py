@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from kvorum.config import fit_config
-from kvorum.engine import BaseModel, fingerprint
+from kvorum.engine import BaseModel, given_base
 from kvorum.errors import KvorumError
 from kvorum.posterior.fitting import Fitting
 from kvorum.posterior.job import Job, plan
@@ -50,8 +50,7 @@ def fit(
     """
     base = None
     if isinstance(model, tuple):
-        name = str(getattr(model[0].config, "name_or_path", "") or "given")
-        base = BaseModel(name, model[0], model[1], fingerprint(model[0]))
+        base = given_base(*model)
     elif isinstance(model, BaseModel):
         base = model
     config = fit_config(

@@ -18,9 +18,12 @@ from kvorum.adapters import AdapterStack, Stream, find_targets, generator_seed, 
 from kvorum.adapters.targets import Target
 from kvorum.config import FitConfig
 from kvorum.engine import BaseModel, Item, load_base, planned_base, verify_packed
+from kvorum.engine.checkpointed import refuse_uncheckpointable
+from kvorum.engine.spread import is_offloaded
 from kvorum.errors import KvorumError
 from kvorum.posterior.estimate import needed
 from kvorum.posterior.posterior import token_budget
+from kvorum.posterior.scoring import passes, scoring_budget
 from kvorum.posterior.warm_start import WarmStart, read_warm_start
 from kvorum.predictions import questions_digest
 from kvorum.run import Run
@@ -165,8 +168,8 @@ class Job:
     def memory_estimate(self) -> dict[str, int]:
         """What fitting needs at its worst moment, in bytes: the base, the adapters with their optimizer, and a pass.
 
-        Of a step on tensors without values (`kvorum.posterior.estimate`), layers not compiled; what the libraries take
-        beside tensors is not in it.
+        Of a step and of a pass of scoring on tensors without values (`kvorum.posterior.estimate`), layers not compiled;
+        what the libraries take beside tensors is not in it. Without `activations` where those cannot be told.
         """
         base = {"base model": self.base.bytes}
         try:
@@ -177,9 +180,12 @@ class Job:
                 self._largest_steps(),
                 budget=self.token_budget,
                 kind=self.base.device.type,
+                scored=self._largest_scoring(),
             )
-        except (RuntimeError, NotImplementedError) as error:
-            # Some operators, such as those of a mixture's experts, cannot do without values.
+        except KvorumError:
+            raise
+        except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+            # Some operators, such as those of a mixture's experts, cannot do without values; some models, not be made.
             log.warning("what a pass needs is left out of the memory: %s", str(error).strip().partition("\n")[0])
             return base | {"adapters": 4 * 4 * len(self.members) * self.parameters_per_member}
         return base | {"adapters": found.adapters, "activations": found.activations}
@@ -198,6 +204,23 @@ class Job:
             ]
             for step in np.argsort(totals)[-LARGEST:]
         ]
+
+    def _largest_scoring(self) -> list[Item]:
+        """The items of that pass between epochs whose hidden states and logits are the most."""
+        config: Any = self.base.model.config.get_text_config()
+        budget = scoring_budget(self.base.device, self.config.token_budget)
+        members, best, largest = len(self.members), 0, list[Item]()
+        for encoded in self.evaluation_encoded:
+            for rows, some in passes(encoded, members, budget):
+                each = sum(
+                    Item(0, encoded[i]).tokens() * config.hidden_size
+                    + (1 if self.config.answer_format == "letter" else sum(map(len, encoded[i].candidates)))
+                    * config.vocab_size
+                    for i in rows
+                )
+                if len(some) * each > best:
+                    best, largest = len(some) * each, [Item(member, encoded[i]) for member in some for i in rows]
+        return largest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -276,6 +299,13 @@ def plan(
             f"name the model instead, or say quantize={base.quantize!r}"
         )
     base = base or _base_of(config, weights=weights)
+    if config.gradient_checkpointing:
+        refuse_uncheckpointable(base.model)
+    elif config.epochs and is_offloaded(base.model):
+        raise KvorumError(
+            f"not all of {base.name} fits on the devices, and what is brought in for a pass would be kept for the "
+            "gradients, until all of it is there; say --gradient-checkpointing, or --quantize 4bit or 8bit"
+        )
     targets = find_targets(base.model, config.targets)
     if base.planned is None:
         if warm is not None:

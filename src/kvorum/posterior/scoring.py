@@ -57,7 +57,7 @@ class Scorer:
         self.answer_format: AnswerFormat = answer_format
         self.normalisation: Normalisation = normalisation
         stack, device = attachment.stack, first_device(attachment.model)
-        self.token_budget = token_budget or SCORING_BUDGET.get(device.type, SCORING_BUDGET["cpu"])
+        self.token_budget = scoring_budget(device, token_budget)
         """Most tokens in a pass, of all members together; halved where a GPU's memory does not hold them."""
         # Before any fitting all members are the base model: one answer stands for all.
         self.members = stack.active[:1] if stack.untouched else stack.active
@@ -171,6 +171,11 @@ def scoring(
         items = [Item(scorer.members[0], question) for question in trial[:2]]
         with torch.no_grad(), compiled(attachment, items, answer_format, wanted=compile):
             yield scorer
+
+
+def scoring_budget(device: torch.device, asked: int | None) -> int:
+    """How many tokens go into a pass that keeps nothing for a backward pass."""
+    return asked or SCORING_BUDGET.get(device.type, SCORING_BUDGET["cpu"])
 
 
 def _width(encoded: Sequence[Scorable]) -> int:

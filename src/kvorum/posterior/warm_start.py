@@ -27,6 +27,8 @@ class WarmStart:
     """The directory of its run."""
     epoch: int
     base_revision: str
+    quantize: str
+    """How the base model was held."""
     answer_format: str
     fitted_on: frozenset[tuple[str, tuple[str, ...]]]
     """Question and choices of what it was fitted on, where known."""
@@ -58,6 +60,13 @@ class WarmStart:
         there = {name: (a.shape[2], stack.b[name].shape[1]) for name, a in stack.a.items()}
         if there != wanted:
             raise KvorumError(f"{where} has adapters on other modules; give the --targets that it was fitted with")
+        if base.quantize != self.quantize:
+            log.warning(
+                "%s was fitted with quantize %s, and goes on with %s, on which its members answer otherwise",
+                where,
+                self.quantize,
+                base.quantize,
+            )
         if config.answer_format != self.answer_format:
             log.warning("%s was fitted by %s, and goes on by %s", where, self.answer_format, config.answer_format)
         if not stack.active:
@@ -91,6 +100,7 @@ def read_warm_start(config: FitConfig, out: Path | None) -> WarmStart | None:
         run=str(path),
         epoch=epoch,
         base_revision=str(run.facts.get("base_revision") or ""),
+        quantize=run.config.quantize,
         answer_format=run.config.answer_format,
         fitted_on=questions_fitted(run),
     )
@@ -105,6 +115,7 @@ def _from_its_own_start(config: FitConfig, path: Path, out: Path, epoch: int) ->
         run=str(path),
         epoch=epoch,
         base_revision=str(run.facts.get("base_revision") or ""),
+        quantize=config.quantize,
         answer_format=config.answer_format,
         fitted_on=frozenset(),
     )
