@@ -323,3 +323,15 @@ def test_groups_whose_logs_are_of_other_lengths_are_not_joined(joint: Run, tmp_p
     with pytest.raises(kvorum.KvorumError, match="different numbers of steps: 00000-00001 4, 00002-00003 3"):
         join(whole, parts, ["few"])
     assert whole.epochs == ()
+
+
+def test_what_a_group_has_of_the_next_epoch_is_not_joined(joint: Run, tmp_path: Path) -> None:
+    parts = _apart(joint, tmp_path)
+    log = parts[1].path / "log.jsonl"
+    line = log.read_text().splitlines(keepends=True)[-1]
+    log.write_text(log.read_text() + line.replace('"epoch": 2, "step": 1', '"epoch": 3, "step": 0'))
+    assert '"epoch": 3' in log.read_text()
+    parts[1].keep(log)
+    whole = start_run(tmp_path / "again", joint.config, joint.facts)
+    join(whole, parts, ["few"])
+    assert len(whole.log) == len(joint.log)

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from kvorum.cluster.begun import begun_groups, fix_facts
 from kvorum.cluster.dispatch import Dispatch, Ended, Work, nothing_more, reasons
-from kvorum.cluster.groups import begun_per_worker, grouped, refuse_other_groups, said, storage_of, there
+from kvorum.cluster.groups import begun_per_worker, grouped, keep_groups, refuse_other_groups, said, storage_of, there
+from kvorum.cluster.join import refuse_apart
 from kvorum.cluster.part import Bases, Part, fit_part
 from kvorum.cluster.ray_cluster import Cluster, ray
 from kvorum.cluster.storage import Storage, is_url
@@ -18,7 +20,7 @@ from kvorum.errors import KvorumError
 from kvorum.posterior.job import Inputs, Job, out_of, plan, read_inputs
 from kvorum.posterior.progress import Progress
 from kvorum.posterior.stop import Stopped, StopRequest
-from kvorum.run import run_and_epoch
+from kvorum.run import Run, run_and_epoch
 from kvorum.run.directory import GROUPS
 from kvorum.run.manifest import NAME
 
@@ -117,7 +119,7 @@ def begun(asked: Asked, whole: Whole, *, per_worker: int | None, slots: int = 1)
     """
     config, members, run = asked.config, asked.members, whole.run()
     if run is not None:
-        refuse_other_run(run, config, asked.inputs)
+        refuse_other_run(run, config, asked.inputs, whole.storage)
         if asked.inputs.questions.answered(run, config.epochs):
             # They are left where joining was ended just before it removed them.
             whole.storage.within(GROUPS).remove_all()
@@ -125,9 +127,27 @@ def begun(asked: Asked, whole: Whole, *, per_worker: int | None, slots: int = 1)
     size = per_worker or begun_per_worker(whole.storage, members) or -(-len(members) // max(1, slots))
     groups = grouped(members, size)
     refuse_other_groups(whole.storage, groups)
+    _refuse_other_begun(asked, whole.storage, run)
+    keep_groups(whole.storage, groups)
     if run is not None and run.epochs:
         whole.begin_groups(run, groups)
     return groups
+
+
+def _refuse_other_begun(asked: Asked, storage: Storage, run: Run | None) -> None:
+    """Raise `KvorumError` where groups are begun with something else, and say what those that begin now must find."""
+    with begun_groups(storage) as groups:
+        for name, group in groups.items():
+            refuse_other_run(group, asked.config, asked.inputs, storage.within(f"{GROUPS}/{name}"))
+            if group.newest_epoch > max(asked.config.epochs, run.newest_epoch if run is not None else 0):
+                raise KvorumError(
+                    f"{storage}: its group {name} is fitted to epoch {group.newest_epoch} already, and the others must "
+                    f"come as far; ask for --epochs {group.newest_epoch} or more, or remove {storage.within(GROUPS)}"
+                )
+        if groups:
+            refuse_apart(list(groups.values()))
+        found = run if run is not None else next(iter(groups.values()), None)
+        fix_facts(storage, found.facts if found is not None else None)
 
 
 def parts_of(asked: Asked, whole: Whole, groups: Sequence[Sequence[int]]) -> dict[str, Part]:
