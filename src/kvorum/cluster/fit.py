@@ -12,7 +12,7 @@ from kvorum.cluster.groups import begun_per_worker, grouped, keep_groups, refuse
 from kvorum.cluster.join import refuse_apart
 from kvorum.cluster.part import Bases, Part, fit_part
 from kvorum.cluster.ray_cluster import Cluster, ray
-from kvorum.cluster.storage import Storage, is_url
+from kvorum.cluster.storage import Storage, is_url, shown
 from kvorum.cluster.view import View
 from kvorum.cluster.whole import Whole, refuse_other_run, whole_run
 from kvorum.config import FitConfig
@@ -73,7 +73,7 @@ def ask(config: FitConfig) -> Asked:
     job = plan(config, inputs=inputs, weights=False)
     out = config.out or str(out_of(config, inputs.questions.task))
     # What is kept names the place without the keys to it.
-    kept = dataclasses.replace(config, out=str(Storage(out)) if is_url(out) else out)
+    kept = dataclasses.replace(config, out=shown(out))
     return Asked(config=kept, out=out, inputs=inputs, job=job)
 
 
@@ -176,7 +176,7 @@ def one_after_another(progress: Callable[[], Progress], told: Callable[[str], No
                 told(f"{name}: group {number} of {len(parts)}")
                 try:
                     fit_part(part, bases, progress(), stop)
-                except KvorumError as error:
+                except (KvorumError, OSError) as error:
                     failed[name] = str(error)
                     told(f"{name} failed: {error}")
                 else:
