@@ -1,4 +1,4 @@
-"""What groups that are begun were begun with, so that a fit which cannot go on from them is refused before it starts."""
+"""What groups were begun with, so that a fit which cannot go on from them is refused before it starts."""
 
 import contextlib
 import json
@@ -55,7 +55,7 @@ def glimpsed(place: Storage, folder: Path) -> Run | None:
 
 
 def fix_facts(run: Storage, facts: Mapping[str, Any] | None) -> None:
-    """Say what groups must find, where that is known before any of them begins; else what the first finds will be it."""
+    """Say what groups must find, where that is known before any of them begins; else the first to begin says it."""
     if facts is None:
         run.remove(FACTS)
     else:
@@ -76,9 +76,8 @@ def refuse_other_facts(run: Storage, facts: Mapping[str, Any]) -> None:
         raise KvorumError(f"{run}/{FACTS}: is damaged ({error}); remove it") from None
     if differs := differing_facts(there, facts):
         raise KvorumError(
-            f"{run} is fitted on something else by other workers: {'; '.join(differs)}. Put the same base model, of the "
-            "same revision, on every machine, and machines that compute in the same precision, or say --revision and "
-            "--dtype"
+            f"{run} is fitted on something else by other workers: {'; '.join(differs)}. Put the same base model on "
+            "every machine, or name it by --revision, and the precision by --dtype"
         )
 
 

@@ -78,9 +78,9 @@ def refuse_apart(groups: Sequence[Run]) -> None:
     for other in groups[1:]:
         if differs := differing_settings(first.config, other.config) or differing_facts(first.facts, other.facts):
             raise KvorumError(
-                f"groups {first.path.name} and {other.path.name} are not of one fit: {'; '.join(differs)}; put the same "
-                f"base model on every machine, remove the group that is of another fit from {GROUPS}/, and it is fitted "
-                "anew"
+                f"groups {first.path.name} and {other.path.name} are not of one fit: {'; '.join(differs)}; put the "
+                "same base model on every machine, and remove the group that is of another fit from the folder "
+                f"{GROUPS}: the same command fits it anew"
             )
 
 

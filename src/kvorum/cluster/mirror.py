@@ -78,8 +78,8 @@ class Mirror:
                 return dataclasses.replace(Manifest.read(Path(beside)), folder=self.folder)
             except DamagedManifest:
                 raise KvorumError(
-                    f"{self.storage}/{NAME}: is damaged, so nothing vouches for the files there; put it back as it was, "
-                    f"or remove {self.storage}"
+                    f"{self.storage}/{NAME}: is damaged, so nothing vouches for the files there; put it back as it "
+                    f"was, or remove {self.storage}"
                 ) from None
             except KvorumError as error:
                 raise KvorumError(str(error).replace(beside, str(self.storage))) from None

@@ -120,8 +120,8 @@ def _refuse_groups(path: Path) -> None:
     """Raise `KvorumError` where members are under way in groups, which would later go on from where they are now."""
     if begun := sorted((path / GROUPS).glob(f"*/{NAME}")):
         raise KvorumError(
-            f"{path}: {len(begun)} groups of its members are begun, the first in {begun[0].parent}; go on with the same "
-            f"--ray or --members-per-worker as before, or remove {path / GROUPS}"
+            f"{path}: {len(begun)} groups of its members are begun, the first in {begun[0].parent}; go on with "
+            f"the same --ray or --members-per-worker as before, or remove {path / GROUPS}"
         )
 
 

@@ -31,8 +31,8 @@ def start_run(
     """A new run in a directory, or the one that is there, to go on with; only for whom holds the lock.
 
     `repair` writes a damaged configuration again and forgets damaged files, so that they are computed again;
-    `allow_drift` goes on with other settings, data or versions, and records what differs under `drift`. `alone`: whether
-    one process fits, which can be asked for either; where several do, nobody is told to.
+    `allow_drift` goes on with other settings, data or versions, and records what differs under `drift`.
+    `alone`: whether one process fits, which can be asked for either; where several do, nobody is told to.
 
     Raises `KvorumError` where the directory holds a run of other settings, data or base model, or other files, or
     damaged ones.
