@@ -1,18 +1,18 @@
 """A fit spread over workers: its members in groups, each group a run directory within the run, joined at the end."""
 
 import dataclasses
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from kvorum.cluster.begun import begun_groups, fix_facts
 from kvorum.cluster.dispatch import Dispatch, Ended, Work, nothing_more, reasons
-from kvorum.cluster.groups import begun_per_worker, grouped, keep_groups, refuse_other_groups, said, storage_of, there
+from kvorum.cluster.groups import begun_per_worker, grouped, keep_groups, refuse_other_groups, said, storage_of
 from kvorum.cluster.join import refuse_apart
+from kvorum.cluster.own_start import as_begun, is_here, out_here
 from kvorum.cluster.part import Bases, Part, fit_part
 from kvorum.cluster.ray_cluster import Cluster, ray
-from kvorum.cluster.storage import Storage, is_url, shown
+from kvorum.cluster.storage import Storage, shown
 from kvorum.cluster.view import View
 from kvorum.cluster.whole import Whole, refuse_other_run, whole_run
 from kvorum.config import FitConfig
@@ -20,9 +20,8 @@ from kvorum.errors import KvorumError
 from kvorum.posterior.job import Inputs, Job, out_of, plan, read_inputs
 from kvorum.posterior.progress import Progress
 from kvorum.posterior.stop import Stopped, StopRequest
-from kvorum.run import Run, run_and_epoch
+from kvorum.run import Run
 from kvorum.run.directory import GROUPS
-from kvorum.run.manifest import NAME
 
 log = logging.getLogger(__name__)
 
@@ -68,26 +67,14 @@ def ask(config: FitConfig) -> Asked:
             f"track names {' '.join(config.track)}, and trackers are told by a fit in one process; leave it out, and "
             "the same fit with --track and without --ray, once it is done, tells them of all of it"
         )
-    config = _as_begun(config)
-    inputs = read_inputs(config, kept=config.out is None or not is_url(config.out))
+    config = as_begun(config)
+    with out_here(config) as here:
+        inputs = read_inputs(here, kept=is_here(here))
     job = plan(config, inputs=inputs, weights=False)
     out = config.out or str(out_of(config, inputs.questions.task))
     # What is kept names the place without the keys to it.
     kept = dataclasses.replace(config, out=shown(out))
     return Asked(config=kept, out=out, inputs=inputs, job=job)
-
-
-def _as_begun(config: FitConfig) -> FitConfig:
-    """The same fit, going on from that epoch of another run with which it was begun, though there are more by now."""
-    if config.warm_start is None or config.out is None:
-        return config
-    path, named = run_and_epoch(config.warm_start)
-    storage = Storage(config.out)
-    for place in (storage, *there(storage).values()):
-        began = json.loads(place.read(NAME) or b"{}").get("history", {}).get("warm_start_epoch")
-        if named is None and isinstance(began, int):
-            return dataclasses.replace(config, warm_start=str(path / "epochs" / f"{began:03d}"))
-    return config
 
 
 def fit_in_groups(asked: Asked, runner: Runner, *, per_worker: int | None, slots: int = 1) -> None:
