@@ -3,7 +3,16 @@ from pathlib import Path
 import pytest
 
 import kvorum
-from kvorum.cluster.groups import begun_per_worker, grouped, name_of, refuse_other_groups, said, storage_of, there
+from kvorum.cluster.groups import (
+    begun_per_worker,
+    grouped,
+    keep_groups,
+    name_of,
+    refuse_other_groups,
+    said,
+    storage_of,
+    there,
+)
 from kvorum.cluster.storage import Storage
 
 
@@ -56,3 +65,45 @@ def test_other_groups_are_refused_and_the_way_on_is_one(tmp_path: Path) -> None:
     run = begun(tmp_path, (0, 1))
     with pytest.raises(kvorum.KvorumError, match=rf"members 0 to 1 are begun as one group; remove {tmp_path}/groups"):
         refuse_other_groups(run, grouped(range(5), 3))
+
+
+def test_the_groups_that_were_written_down_are_gone_on_with_whichever_of_them_is_begun(tmp_path: Path) -> None:
+    run = begun(tmp_path, (4,))
+    keep_groups(run, grouped(range(5), 4))
+    assert begun_per_worker(run, range(5)) == 4
+    refuse_other_groups(run, grouped(range(5), 4))
+    with pytest.raises(kvorum.KvorumError, match=r"members 4 to 4 are begun .* go on with --members-per-worker 4, or"):
+        refuse_other_groups(run, grouped(range(5), 3))
+
+
+def test_groups_of_numbers_with_gaps_are_told_apart_by_their_members(tmp_path: Path) -> None:
+    members = (0, 2, 5, 7)
+    run = begun(tmp_path, (0, 5))
+    keep_groups(run, grouped(members, 3))
+    assert begun_per_worker(run, members) == 3
+    refuse_other_groups(run, grouped(members, 3))
+    with pytest.raises(kvorum.KvorumError, match="members 0 to 5 are begun"):
+        refuse_other_groups(run, grouped((0, 1, 5), 3))
+
+
+def test_groups_of_which_none_is_begun_bind_nobody(tmp_path: Path) -> None:
+    run = begun(tmp_path)
+    keep_groups(run, grouped(range(5), 4))
+    assert begun_per_worker(run, range(5)) is None
+    refuse_other_groups(run, grouped(range(5), 3))
+
+
+def test_a_folder_of_another_name_is_no_group(tmp_path: Path) -> None:
+    run = begun(tmp_path, (0, 1))
+    run.write("groups/00000-00002.bak/manifest.json", b"{}")
+    run.write("groups/00000-00001/deeper/manifest.json", b"{}")
+    assert list(there(run)) == ["00000-00001"]
+    refuse_other_groups(run, grouped(range(4), 2))
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"[[]]", b'[["a"]]', b"{", b"3"])
+def test_a_damaged_list_of_groups_is_named(content: bytes, tmp_path: Path) -> None:
+    run = begun(tmp_path, (0, 1))
+    run.write("groups/groups.json", content)
+    with pytest.raises(kvorum.KvorumError, match=r"groups/groups.json: is damaged .*; remove it"):
+        refuse_other_groups(run, grouped(range(4), 2))

@@ -1,5 +1,6 @@
 """Groups of members fitted apart and joined are the fit of all of them together."""
 
+import dataclasses
 import logging
 import shutil
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import kvorum
 from kvorum import files
 from kvorum.adapters import AdapterStack
 from kvorum.cluster.fit import one_after_another
-from kvorum.cluster.groups import grouped
+from kvorum.cluster.groups import grouped, name_of
 from kvorum.cluster.join import join, split
 from kvorum.cluster.storage import Storage
 from kvorum.posterior.fitting import Fitting
@@ -283,3 +284,54 @@ def test_groups_of_a_diverged_member_go_on_too(
     in_groups(tiny_model, few, tmp_path / "apart", 1, epochs=1, **warm)
     assert AdapterStack.load(tmp_path / "apart/epochs/001/adapters.safetensors").active == (0, 2, 3)
     same_fit(joint, in_groups(tiny_model, few, tmp_path / "apart", 1, **warm))
+
+
+def _apart(joint: Run, folder: Path) -> list[Run]:
+    """A fit of four members as two groups."""
+    parts = []
+    for members in grouped(range(4), 2):
+        parts.append(Run(folder / name_of(members), joint.config, joint.facts))
+        parts[-1].save_config()
+        split(joint, parts[-1], members)
+    return parts
+
+
+@pytest.mark.parametrize(
+    ("settings", "facts", "why"),
+    [
+        ({}, {"base_revision": "another"}, "base model's revision: was "),
+        ({}, {"dtype": "bfloat16"}, "base model's precision: was float32, now bfloat16"),
+        ({}, {"tokens_digest": "another"}, "tokenizer: was "),
+        ({"lr": 0.5}, {}, "its lr is 0.01, asked for was 0.5"),
+    ],
+)
+def test_groups_that_are_not_of_one_fit_are_not_joined(
+    joint: Run, tmp_path: Path, settings: dict[str, Any], facts: dict[str, Any], why: str
+) -> None:
+    parts = _apart(joint, tmp_path)
+    parts[1] = Run(parts[1].path, dataclasses.replace(joint.config, **settings), joint.facts | facts)
+    with pytest.raises(kvorum.KvorumError, match=f"groups 00000-00001 and 00002-00003 are not of one fit: {why}"):
+        join(start_run(tmp_path / "again", joint.config, joint.facts), parts, ["few"])
+
+
+def test_groups_whose_logs_are_of_other_lengths_are_not_joined(joint: Run, tmp_path: Path) -> None:
+    parts = _apart(joint, tmp_path)
+    log = parts[1].path / "log.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[1:]))
+    parts[1].keep(log)
+    whole = start_run(tmp_path / "again", joint.config, joint.facts)
+    with pytest.raises(kvorum.KvorumError, match="different numbers of steps: 00000-00001 4, 00002-00003 3"):
+        join(whole, parts, ["few"])
+    assert whole.epochs == ()
+
+
+def test_what_a_group_has_of_the_next_epoch_is_not_joined(joint: Run, tmp_path: Path) -> None:
+    parts = _apart(joint, tmp_path)
+    log = parts[1].path / "log.jsonl"
+    line = log.read_text().splitlines(keepends=True)[-1]
+    log.write_text(log.read_text() + line.replace('"epoch": 2, "step": 1', '"epoch": 3, "step": 0'))
+    assert '"epoch": 3' in log.read_text()
+    parts[1].keep(log)
+    whole = start_run(tmp_path / "again", joint.config, joint.facts)
+    join(whole, parts, ["few"])
+    assert len(whole.log) == len(joint.log)

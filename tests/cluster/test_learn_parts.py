@@ -1,6 +1,7 @@
 """An experiment in parts, one after another in this process: as the plain loop, whatever is interrupted or damaged."""
 
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import pytest
 from rich.console import Console
 
 import kvorum
+from kvorum import cli
 from kvorum.active.config import learn_config
 from kvorum.active.directory import facts_of
 from kvorum.active.loop import learn
 from kvorum.active.progress import Rounds, SilentRounds
 from kvorum.active.records import Learned
 from kvorum.cluster.dispatch import Dispatch, Ended, Work
-from kvorum.cluster.learn import BASE, ask, learn_in_parts
+from kvorum.cluster.learn import BASE, Place, ask, learn_in_parts
 from kvorum.cluster.learn_part import Sent, learn_part
 from kvorum.cluster.learn_rounds import ToldRounds
 from kvorum.cluster.mirror import TakenOver
@@ -265,3 +267,22 @@ def test_what_comes_after_a_failed_piece_fails_with_it() -> None:
     dispatch._give_up("start", "no disk")
     assert dispatch.failed == {"start": "no disk", "one": "it comes after start"}
     assert list(dispatch.waiting) == ["other"] and view.rows["one"].state == "failed"
+
+
+def test_of_a_url_no_key_is_kept(settings: dict[str, Any], tmp_path: Path) -> None:
+    config = learn_config(settings | {"out": "s3://AKIA:HUSH@bucket/x?secret_key=HUSH"}, where="test")
+    (tmp_path / "here").mkdir()
+    place = Place(folder=tmp_path / "here", storage=Storage(str(tmp_path / "here")))
+    place.begin(config, {"started": "now"}, "mark")
+    there = (tmp_path / "here" / "config.yaml").read_text()
+    assert "HUSH" not in there and "s3://bucket/x" in there
+
+
+def test_a_url_without_a_cluster_is_refused_without_its_key(
+    settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "learn.yaml").write_text(json.dumps(settings))
+    with pytest.raises(SystemExit):
+        cli.main(["learn", str(tmp_path / "learn.yaml"), "--out", "s3://bucket/x?secret_key=HUSH"])
+    said = capsys.readouterr().err
+    assert "s3://bucket/x" in said and "HUSH" not in said

@@ -192,3 +192,43 @@ def test_a_part_elsewhere_than_asked_for_is_refused(part: Part, tmp_path: Path) 
     other = dataclasses.replace(part, mark="another")
     with pytest.raises(KvorumError, match=r"out is not the same folder here as where .*; put --out"):
         fit_part(other, Bases(), Silent(), StopRequest())
+
+
+def test_who_is_taken_over_sends_no_log(tmp_path: Path) -> None:
+    there = Storage(str(tmp_path / "copy"))
+    old = steps(tmp_path / "run", there)
+    for _ in range(3):
+        next(old)
+    Mirror(tmp_path / "other", there).take_up()
+    log = there.read("log.jsonl")
+    with pytest.raises(TakenOver):
+        next(old)
+    assert there.read("log.jsonl") == log
+
+
+def test_who_is_taken_over_while_sending_removes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Storage(str(tmp_path / "copy"))
+    old = steps(tmp_path / "run", there)
+    for _ in range(3):
+        next(old)
+    names = there.names()
+    real = Storage.send
+
+    def send(self: Storage, file: Path, name: str, size: int | None = None) -> None:
+        real(self, file, name, size)
+        if name == "manifest.json":
+            self.write("owner", b"another")
+
+    monkeypatch.setattr(Storage, "send", send)
+    with pytest.raises(TakenOver):
+        next(old)
+    assert set(names) <= set(there.names())
+
+
+def test_a_damaged_list_is_named_by_where_it_lies(tmp_path: Path) -> None:
+    there = Storage(str(tmp_path / "copy"))
+    for content in (b"{", b'{"format": "other"}'):
+        there.write("manifest.json", content)
+        with pytest.raises(KvorumError, match=rf"^{there}/manifest.json: is ") as refused:
+            Mirror(tmp_path / "here", there).listed()
+        assert "--repair" not in str(refused.value)

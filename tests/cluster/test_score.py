@@ -24,6 +24,7 @@ from kvorum.posterior.posterior import load
 from kvorum.posterior.progress import Silent
 from kvorum.posterior.scoring import Probabilities
 from kvorum.posterior.stop import Stopped, StopRequest
+from kvorum.predictions import Predictions
 from kvorum.run import Run
 from kvorum.tasks import Question, Task, load_task
 
@@ -220,3 +221,20 @@ def test_a_url_without_a_cluster_is_refused_with_the_way_there(capsys: pytest.Ca
         cli.main(["evaluate", "s3://bucket/runs/x?secret_key=k", "--task", "facts_sums"])
     said = " ".join(capsys.readouterr().err.split())
     assert stop.value.code == 2 and "kvorum fetch s3://bucket/runs/x brings it here" in said and "secret" not in said
+
+
+def test_a_disk_that_fails_as_one_task_is_kept_does_not_end_the_others(
+    run: Run, question_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Run.save_predictions
+
+    def save(self: Run, epoch: int, task: str, predictions: Predictions) -> None:
+        if epoch == 0:
+            raise OSError(28, "No space left on device")
+        real(self, epoch, task, predictions)
+
+    monkeypatch.setattr(Run, "save_predictions", save)
+    task = load_task(question_file)
+    with pytest.raises(KvorumError, match=rf"1 of 2 scorings failed.*{task.name} at epoch 0.*No space left"):
+        evaluate_in_shards(run, [task], [0, 1], one_by_one(), limit=4, progress=Silent())
+    assert (1, task.name) in run.scores() and (0, task.name) not in run.scores()

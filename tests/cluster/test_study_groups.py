@@ -9,8 +9,10 @@ import pytest
 from kvorum import KvorumError, cli
 from kvorum.cluster.dispatch import Ended, nothing_more
 from kvorum.cluster.fit import one_after_another
+from kvorum.cluster.mirror import Mirror
 from kvorum.cluster.part import Part
 from kvorum.cluster.study import fit_study
+from kvorum.cluster.whole import Whole
 from kvorum.posterior.progress import Silent
 from kvorum.run import Run
 from kvorum.study import Study, StudyConfig
@@ -172,3 +174,35 @@ def test_the_command_fits_in_groups_without_a_cluster_and_writes_the_page(
     said = capsys.readouterr()
     assert "one: member 1: group 2 of 2" in said.err and "one: done, in" in said.err
     assert Path(said.out.strip()).is_file()
+
+
+def test_a_disk_that_fails_while_one_run_is_joined_is_a_failure_of_that_run(
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, real = study(tiny_model, tmp_path, {"first": {}, "second": {}}), Whole.join
+
+    def join(self: Whole, *rest: Any) -> Run:
+        if self.folder.name == "first":
+            raise OSError(28, "No space left on device")
+        return real(self, *rest)
+
+    monkeypatch.setattr(Whole, "join", join)
+    with pytest.raises(KvorumError, match=r"1 of 2 runs are not done.*first: .*No space left"):
+        fit_study(asked, HERE, told=silent)
+    assert asked.done("second") is not None
+
+
+def test_a_group_whose_storage_fails_does_not_end_the_others(
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, real = study(tiny_model, tmp_path, {"first": {}, "second": {}}), Mirror.take_up
+
+    def take_up(self: Mirror) -> None:
+        if "first" in str(self.storage):
+            raise OSError(5, "the storage is gone")
+        real(self)
+
+    monkeypatch.setattr(Mirror, "take_up", take_up)
+    with pytest.raises(KvorumError, match=r"1 of 2 runs are not done.*the storage is gone"):
+        fit_study(asked, HERE, told=silent)
+    assert asked.done("second") is not None

@@ -11,7 +11,7 @@ from kvorum.active.to_label import check_place
 from kvorum.cli.reading import show
 from kvorum.cli.terminal_io import err, load_posterior, open_run, out, print_json, quiet, refuse_untrusted, scoring_bar
 from kvorum.cluster.options import LearnRayOptions
-from kvorum.cluster.storage import is_url
+from kvorum.cluster.storage import is_url, shown
 from kvorum.errors import KvorumError
 from kvorum.terminal_acquired import acquired_dict, acquired_table
 
@@ -129,7 +129,7 @@ def learn(
         _learn_spread(config, cluster, json=json)
         return
     if is_url(config.out):
-        raise KvorumError(f"out is {config.out}: without --ray an experiment goes into a folder of this machine")
+        raise KvorumError(f"out is {shown(config.out)}: without --ray an experiment goes into a folder of this machine")
     from kvorum.active.loop import learn as learned
     from kvorum.active.progress import RoundBars
 
@@ -149,7 +149,7 @@ def _learn_spread(config: "LearnConfig", options: LearnRayOptions, *, json: bool
         connected(options, [config.fit.device]) as cluster,
         learn_in_parts(experiment, on_ray(cluster, View(err)), per_worker=options.seeds_per_worker) as learned,
     ):
-        _show_experiment(learned, json=json, where=config.out)
+        _show_experiment(learned, json=json, where=shown(config.out))
 
 
 def _show_experiment(learned: Learned, *, json: bool = False, where: str | None = None) -> None:

@@ -91,7 +91,7 @@ def evaluate_in_shards(
         try:
             predictions = ensemble.predictions(whole.task.test, scores, source_facts(whole.task))
             keep(run, whole.epoch, whole.task, predictions, progress)
-        except KvorumError as error:
+        except (KvorumError, OSError) as error:
             failed.append((str(whole), str(error)))
 
     failed += [(str(pieces[name][0]), why) for name, why in runner(shards, ended).items()]

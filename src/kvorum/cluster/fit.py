@@ -1,16 +1,18 @@
 """A fit spread over workers: its members in groups, each group a run directory within the run, joined at the end."""
 
 import dataclasses
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from kvorum.cluster.begun import begun_groups, fix_facts
 from kvorum.cluster.dispatch import Dispatch, Ended, Work, nothing_more, reasons
-from kvorum.cluster.groups import begun_per_worker, grouped, refuse_other_groups, said, storage_of, there
+from kvorum.cluster.groups import begun_per_worker, grouped, keep_groups, refuse_other_groups, said, storage_of
+from kvorum.cluster.join import refuse_apart
+from kvorum.cluster.own_start import as_begun, is_here, out_here
 from kvorum.cluster.part import Bases, Part, fit_part
 from kvorum.cluster.ray_cluster import Cluster, ray
-from kvorum.cluster.storage import Storage, is_url
+from kvorum.cluster.storage import Storage, shown
 from kvorum.cluster.view import View
 from kvorum.cluster.whole import Whole, refuse_other_run, whole_run
 from kvorum.config import FitConfig
@@ -18,9 +20,8 @@ from kvorum.errors import KvorumError
 from kvorum.posterior.job import Inputs, Job, out_of, plan, read_inputs
 from kvorum.posterior.progress import Progress
 from kvorum.posterior.stop import Stopped, StopRequest
-from kvorum.run import run_and_epoch
+from kvorum.run import Run
 from kvorum.run.directory import GROUPS
-from kvorum.run.manifest import NAME
 
 log = logging.getLogger(__name__)
 
@@ -66,26 +67,14 @@ def ask(config: FitConfig) -> Asked:
             f"track names {' '.join(config.track)}, and trackers are told by a fit in one process; leave it out, and "
             "the same fit with --track and without --ray, once it is done, tells them of all of it"
         )
-    config = _as_begun(config)
-    inputs = read_inputs(config, kept=config.out is None or not is_url(config.out))
+    config = as_begun(config)
+    with out_here(config) as here:
+        inputs = read_inputs(here, kept=is_here(here))
     job = plan(config, inputs=inputs, weights=False)
     out = config.out or str(out_of(config, inputs.questions.task))
     # What is kept names the place without the keys to it.
-    kept = dataclasses.replace(config, out=str(Storage(out)) if is_url(out) else out)
+    kept = dataclasses.replace(config, out=shown(out))
     return Asked(config=kept, out=out, inputs=inputs, job=job)
-
-
-def _as_begun(config: FitConfig) -> FitConfig:
-    """The same fit, going on from that epoch of another run with which it was begun, though there are more by now."""
-    if config.warm_start is None or config.out is None:
-        return config
-    path, named = run_and_epoch(config.warm_start)
-    storage = Storage(config.out)
-    for place in (storage, *there(storage).values()):
-        began = json.loads(place.read(NAME) or b"{}").get("history", {}).get("warm_start_epoch")
-        if named is None and isinstance(began, int):
-            return dataclasses.replace(config, warm_start=str(path / "epochs" / f"{began:03d}"))
-    return config
 
 
 def fit_in_groups(asked: Asked, runner: Runner, *, per_worker: int | None, slots: int = 1) -> None:
@@ -117,7 +106,7 @@ def begun(asked: Asked, whole: Whole, *, per_worker: int | None, slots: int = 1)
     """
     config, members, run = asked.config, asked.members, whole.run()
     if run is not None:
-        refuse_other_run(run, config, asked.inputs)
+        refuse_other_run(run, config, asked.inputs, whole.storage)
         if asked.inputs.questions.answered(run, config.epochs):
             # They are left where joining was ended just before it removed them.
             whole.storage.within(GROUPS).remove_all()
@@ -125,9 +114,27 @@ def begun(asked: Asked, whole: Whole, *, per_worker: int | None, slots: int = 1)
     size = per_worker or begun_per_worker(whole.storage, members) or -(-len(members) // max(1, slots))
     groups = grouped(members, size)
     refuse_other_groups(whole.storage, groups)
+    _refuse_other_begun(asked, whole.storage, run)
+    keep_groups(whole.storage, groups)
     if run is not None and run.epochs:
         whole.begin_groups(run, groups)
     return groups
+
+
+def _refuse_other_begun(asked: Asked, storage: Storage, run: Run | None) -> None:
+    """Raise `KvorumError` where groups are begun with something else, and say what those that begin now must find."""
+    with begun_groups(storage) as groups:
+        for name, group in groups.items():
+            refuse_other_run(group, asked.config, asked.inputs, storage.within(f"{GROUPS}/{name}"))
+            if group.newest_epoch > max(asked.config.epochs, run.newest_epoch if run is not None else 0):
+                raise KvorumError(
+                    f"{storage}: its group {name} is fitted to epoch {group.newest_epoch} already, and the others must "
+                    f"come as far; ask for --epochs {group.newest_epoch} or more, or remove {storage.within(GROUPS)}"
+                )
+        if groups:
+            refuse_apart(list(groups.values()))
+        found = run if run is not None else next(iter(groups.values()), None)
+        fix_facts(storage, found.facts if found is not None else None)
 
 
 def parts_of(asked: Asked, whole: Whole, groups: Sequence[Sequence[int]]) -> dict[str, Part]:
@@ -156,7 +163,7 @@ def one_after_another(progress: Callable[[], Progress], told: Callable[[str], No
                 told(f"{name}: group {number} of {len(parts)}")
                 try:
                     fit_part(part, bases, progress(), stop)
-                except KvorumError as error:
+                except (KvorumError, OSError) as error:
                     failed[name] = str(error)
                     told(f"{name} failed: {error}")
                 else:

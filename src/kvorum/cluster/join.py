@@ -14,8 +14,9 @@ from kvorum.files import atomic, make_folder
 from kvorum.posterior.optimizer import joined_states, state_of
 from kvorum.posterior.saving import load_moments, save_moments
 from kvorum.predictions import Predictions
-from kvorum.run import Point, Run
-from kvorum.run.directory import LOG
+from kvorum.run import Point, Run, differing_settings
+from kvorum.run.directory import GROUPS, LOG
+from kvorum.run.drift import differing_facts
 
 OVER_MEMBERS = ("loss", "nll", "penalty", "gradient_norm")
 """What a line of the log has of each member."""
@@ -28,8 +29,9 @@ def join(whole: Run, groups: Sequence[Run], tasks: Sequence[str]) -> None:
 
     All of it is there at once or, where this is cut short, nothing. What the run holds already stays as it is.
 
-    Raises `KvorumError` where all members diverged, or the groups are not fitted to the same epoch.
+    Raises `KvorumError` where all members diverged, or the groups are not of one fit, to the same epoch.
     """
+    refuse_apart(groups)
     last = {group.newest_epoch for group in groups}
     if len(last) > 1:
         raise KvorumError(f"{whole.path}: its groups are fitted to different epochs, {sorted(last)}")
@@ -68,6 +70,18 @@ def join(whole: Run, groups: Sequence[Run], tasks: Sequence[str]) -> None:
     for task in tasks:
         for epoch in whole.epochs:
             whole.numbers(epoch, task)
+
+
+def refuse_apart(groups: Sequence[Run]) -> None:
+    """Raise `KvorumError` where groups were fitted with other settings, on another base model or other data."""
+    first = groups[0]
+    for other in groups[1:]:
+        if differs := differing_settings(first.config, other.config) or differing_facts(first.facts, other.facts):
+            raise KvorumError(
+                f"groups {first.path.name} and {other.path.name} are not of one fit: {'; '.join(differs)}; put the "
+                "same base model on every machine, and remove the group that is of another fit from the folder "
+                f"{GROUPS}: the same command fits it anew"
+            )
 
 
 def split(whole: Run, part: Run, members: Sequence[int]) -> None:
@@ -134,7 +148,12 @@ def _join_logs(whole: Run, groups: Sequence[Run]) -> Path:
     kept = whole.log
     behind = (kept[-1]["epoch"], kept[-1]["step"]) if kept else (0, -1)
     lines = list(kept)
-    for together in zip(*(group.log for group in groups), strict=True):
+    # A group that was once asked for more may be within the next epoch.
+    logs = [[line for line in group.log if line["epoch"] <= group.newest_epoch] for group in groups]
+    if len({len(one) for one in logs}) > 1:
+        steps = ", ".join(f"{group.path.name} {len(one)}" for group, one in zip(groups, logs, strict=True))
+        raise KvorumError(f"{whole.path}: the logs of its groups are of different numbers of steps: {steps}")
+    for together in zip(*logs, strict=True):
         places = {(line["epoch"], line["step"]) for line in together}
         if len(places) > 1:
             raise KvorumError(f"{whole.path}: the logs of its groups are of different steps, {sorted(places)}")

@@ -17,7 +17,7 @@ from kvorum.cluster.dispatch import Dispatch, Ended, Work
 from kvorum.cluster.learn_part import LearnPart
 from kvorum.cluster.part import MARK
 from kvorum.cluster.ray_cluster import Cluster
-from kvorum.cluster.storage import Storage
+from kvorum.cluster.storage import Storage, shown
 from kvorum.cluster.view import View
 from kvorum.engine import skeleton
 from kvorum.errors import KvorumError
@@ -48,7 +48,9 @@ class Place:
 
     def begin(self, config: LearnConfig, facts: Mapping[str, Any], mark: str) -> None:
         """Begin it, or go on with the one that is there, and leave a token by which workers know it again."""
-        begin(config, facts, self.folder)
+        # What is kept names the place without the keys to it.
+        kept = dataclasses.replace(config, out=shown(config.out))
+        begin(kept, facts, self.folder)
         if self.apart:
             self.storage.send(self.folder / CONFIG, CONFIG)
         self.storage.write(MARK, mark.encode())

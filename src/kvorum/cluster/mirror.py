@@ -10,7 +10,7 @@ from kvorum.cluster.storage import Storage
 from kvorum.errors import KvorumError
 from kvorum.files import make_folder, remove
 from kvorum.run.directory import OWNER
-from kvorum.run.manifest import NAME, Manifest
+from kvorum.run.manifest import NAME, DamagedManifest, Manifest
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +65,24 @@ class Mirror:
         return len(missing)
 
     def listed(self) -> Manifest:
-        """The copy's manifest; an empty one where there is none. Raises `KvorumError` for one that is damaged."""
+        """The copy's manifest; an empty one where there is none.
+
+        Raises `KvorumError`, by the name of the storage, for one that is damaged.
+        """
         content = self.storage.read(NAME)
         if content is None:
             return Manifest(self.folder)
         with tempfile.TemporaryDirectory(prefix="kvorum-") as beside:
             (Path(beside) / NAME).write_bytes(content)
-            return dataclasses.replace(Manifest.read(Path(beside)), folder=self.folder)
+            try:
+                return dataclasses.replace(Manifest.read(Path(beside)), folder=self.folder)
+            except DamagedManifest:
+                raise KvorumError(
+                    f"{self.storage}/{NAME}: is damaged, so nothing vouches for the files there; put it back as it "
+                    f"was, or remove {self.storage}"
+                ) from None
+            except KvorumError as error:
+                raise KvorumError(str(error).replace(beside, str(self.storage))) from None
 
     def send(self) -> None:
         """Make the copy what is here.
@@ -79,13 +90,20 @@ class Mirror:
         Raises `TakenOver` where somebody else owns it by now.
         """
         here = Manifest.read(self.folder)
+        # Some files, the log above all, have the same name whoever writes them.
+        self._refuse_taken_over()
         for name, seal in here.files.items():
             if self.there.files.get(name) != seal:
                 self.storage.send(self.folder / name, name, seal.bytes)
-        if self.storage.read(OWNER) != self.token.encode():
-            raise TakenOver(f"{self.storage}: another worker goes on with this; what was saved before is whole")
+        self._refuse_taken_over()
         self.storage.send(self.folder / NAME, NAME)
         gone = self.there.files.keys() - here.files.keys()
         self.there = here
+        if gone:
+            self._refuse_taken_over()
         for name in sorted(gone):
             self.storage.remove(name)
+
+    def _refuse_taken_over(self) -> None:
+        if self.storage.read(OWNER) != self.token.encode():
+            raise TakenOver(f"{self.storage}: another worker goes on with this; what was saved before is whole")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kvorum.cluster.begun import refuse_other_facts
 from kvorum.cluster.mirror import Mirror
 from kvorum.cluster.storage import Storage
 from kvorum.config import FitConfig
@@ -94,8 +95,9 @@ def fit_part(
         try:
             mirror.take_up()
             job = plan_part(part, bases, folder)
+            refuse_other_facts(part.run, job.facts())
             with locked(folder):
-                run = start_run(folder, job.config, job.facts(), repair=True)
+                run = start_run(folder, job.config, job.facts(), repair=True, alone=False)
 
                 def keep() -> None:
                     mirror.send()

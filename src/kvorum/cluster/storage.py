@@ -1,20 +1,22 @@
 """Storage that all workers reach: a shared folder, or anything that pyarrow writes to by a URL."""
 
+import contextlib
 import dataclasses
 import logging
 import re
 import secrets
 import shutil
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from kvorum.errors import KvorumError
-from kvorum.files import atomic, make_folder, remove
+from kvorum.files import atomic, half_written, make_folder, remove
 
-OBJECT_STORES = ("s3", "gcs")
-"""File systems without folders, in which a file appears whole or not at all."""
+OBJECT_STORES = ("s3", "s3a", "gcs", "gs", "abfs", "az")
+"""File systems without folders, in which a file appears when it is closed."""
 AT_ONCE = 2**22
 """Bytes of a file that are in memory at once."""
 LEGAL = "/:?&=%#@[]+,;~!$'()*"
@@ -73,6 +75,11 @@ class Storage:
         if not is_url(self.url):
             return fs.LocalFileSystem(), str(Path(self.url).absolute())
         url = quote(self.url, safe=LEGAL)
+        if (host := re.match(r"file://([^/?]+)", url)) is not None:
+            raise KvorumError(
+                f"storage '{self}': {host[1]} is read as the name of a machine; write file:// and a path from the "
+                "root, with three slashes in all (file:///shared/runs/x), or the path alone"
+            )
         if url.startswith(("gs://", "gcs://")) and "retry_limit_seconds=" not in url:
             url += f"{'&' if '?' in url else '?'}retry_limit_seconds={GCS_PATIENCE}"
         try:
@@ -126,9 +133,8 @@ class Storage:
             with atomic(self.path / name) as temporary:
                 temporary.write_bytes(content)
             return
-        self._make_room(name)
-        with self._found[0].open_output_stream(self._at(name)) as stream:
-            stream.write(content)
+        with self._replacing(name) as target:
+            target.write(content)
 
     def send(self, file: Path, name: str, size: int | None = None) -> None:
         """Copy a file here, or its first bytes."""
@@ -138,12 +144,42 @@ class Storage:
                 with atomic(self.path / name) as temporary, temporary.open("wb") as target:
                     _copy(source, target, size)
                 return
-            self._make_room(name)
-            with self._found[0].open_output_stream(self._at(name)) as target:
+            with self._replacing(name) as target:
                 _copy(source, target, size)
 
+    @contextlib.contextmanager
+    def _replacing(self, name: str) -> Iterator[Any]:
+        """What to write to in place of a file that is not of this machine.
+
+        Where files grow as they are written, it is one beside, which is moved over it in the end. In object stores, a
+        file that was there stays until the new one is closed. pyarrow closes it after an error, too, and has no way to
+        give it up: it can then be cut short. So a run's list of files, with their checksums, is sent after the files
+        that it lists, and in one piece.
+        """
+        system = self._found[0]
+        if system.type_name.rpartition("+")[2] in OBJECT_STORES:
+            with system.open_output_stream(self._at(name)) as target:
+                yield target
+            return
+        folder, slash, last = self._at(name).rpartition("/")
+        system.create_dir(folder, recursive=True)
+        beside = f"{folder}{slash}.{last[:40]}.{secrets.token_hex(6)}.tmp"
+        try:
+            with system.open_output_stream(beside) as target:
+                yield target
+            system.move(beside, self._at(name))
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first error says more
+                system.delete_file(beside)
+            raise
+
     def fetch(self, name: str, file: Path) -> None:
-        """Copy a file from here; raises FileNotFoundError where there is none."""
+        """Copy a file from here; raises FileNotFoundError where there is none.
+
+        Raises `KvorumError` for a name that leads out of the folder: whoever else writes to the storage chose it.
+        """
+        if any(part in ("", ".", "..") for part in name.split("/")):
+            raise KvorumError(f"{self} holds '{name}', which would land outside of its folder; remove it")
         make_folder(file.parent)
         if self.path is not None:
             with atomic(file) as temporary:
@@ -175,12 +211,13 @@ class Storage:
             system.delete_dir(place)
 
     def names(self) -> list[str]:
-        """All files in it, in folders of it too, in the order of the alphabet."""
+        """All whole files in it, in folders of it too, in the order of the alphabet."""
         from pyarrow import fs
 
         place = self._at("")
         found = self._found[0].get_file_info(fs.FileSelector(place, recursive=True, allow_not_found=True))
-        return sorted(one.path[len(place) :].lstrip("/") for one in found if one.type == fs.FileType.File)
+        names = (one.path[len(place) :].removeprefix("/") for one in found if one.type == fs.FileType.File)
+        return sorted(name for name in names if not half_written(name.rpartition("/")[2]))
 
     def refuse_unwritable(self) -> None:
         """Raise `KvorumError` where nothing can be written: a file is, and removed again."""
@@ -197,15 +234,15 @@ class Storage:
                 "may write to"
             ) from error
 
-    def _make_room(self, name: str) -> None:
-        system = self._found[0]
-        if system.type_name not in OBJECT_STORES:
-            system.create_dir(self._at(name).rpartition("/")[0], recursive=True)
-
 
 def is_url(path: str) -> bool:
     """Whether a run directory is named by a URL."""
     return "://" in path
+
+
+def shown(path: str) -> str:
+    """A run directory as it may be printed: a URL without the keys in it, a path as it is."""
+    return str(Storage(path)) if is_url(path) else path
 
 
 def _copy(source: Any, target: Any, size: int | None) -> None:

@@ -110,7 +110,7 @@ def _fit_together(
                 return
             try:
                 fit.whole.join(fit.asked.config, fit.groups, fit.asked.tasks)
-            except KvorumError as error:
+            except (KvorumError, OSError) as error:
                 failed[fit.name] = [(fit.name, str(error))]
             else:
                 told(f"{fit.name}: done, in {study.path / fit.name}")

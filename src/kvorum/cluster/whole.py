@@ -2,14 +2,17 @@
 
 import contextlib
 import dataclasses
+import logging
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from kvorum.cluster.begun import begun_groups
 from kvorum.cluster.groups import name_of, storage_of
-from kvorum.cluster.join import join, split
+from kvorum.cluster.join import join, refuse_apart, split
 from kvorum.cluster.mirror import Mirror
 from kvorum.cluster.part import MARK
 from kvorum.cluster.storage import Storage, is_url
@@ -17,11 +20,13 @@ from kvorum.config import FitConfig
 from kvorum.errors import KvorumError
 from kvorum.posterior.fit import refuse_imported
 from kvorum.posterior.job import Inputs
-from kvorum.run import CHECKED_BY_ALL, Run, differing_settings, locked, start_run
+from kvorum.run import CHECKED_BY_ALL, Point, Run, differing_settings, locked, start_run
 from kvorum.run.directory import GROUPS, describe, is_run
 from kvorum.run.drift import differing_facts
 from kvorum.run.manifest import NAME
 from kvorum.run.start import refuse_foreign
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,16 +55,26 @@ class Whole:
         return run
 
     def mark(self) -> str:
-        """Leave a token on the storage by which workers know it again."""
+        """A token on the storage by which workers know it again."""
+        # One that is there stays: where two ask for work at once, or a folder is seen late, it is the same for all.
+        found = (self.storage.read(MARK) or b"").decode(errors="replace")
+        if re.fullmatch(r"[0-9a-f]{32}", found):
+            return found
         token = secrets.token_hex(16)
         self.storage.write(MARK, token.encode())
         return token
 
     def begin_groups(self, run: Run, groups: Sequence[Sequence[int]]) -> None:
-        """Give every group that is not begun what the run holds of its members."""
+        """Give what the run holds of its members to every group that is not begun, or that the run is ahead of."""
+        newest = max(run.points, default=Point(0))
+        with begun_groups(self.storage) as begun:
+            behind = {name for name, group in begun.items() if max(group.points, default=Point(0)) < newest}
         for members in groups:
             place = storage_of(self.storage, members)
-            if place.read("manifest.json") is None:
+            if name_of(members) in behind:
+                log.info("%s: %s has been fitted further, and the group goes on from there", place, self.storage)
+                place.remove_all()
+            if place.read(NAME) is None:
                 with tempfile.TemporaryDirectory(prefix="kvorum-") as scratch:
                     mirror = Mirror(Path(scratch) / name_of(members), place)
                     part = Run(mirror.folder, run.config, run.facts)
@@ -72,7 +87,8 @@ class Whole:
         """Make the run of its groups, which are fitted to their ends, and remove them."""
         with contextlib.ExitStack() as stack:
             parts = [stack.enter_context(_opened(storage_of(self.storage, members))) for members in groups]
-            run = start_run(self.folder, config, _facts(parts))
+            refuse_apart(parts)
+            run = start_run(self.folder, config, _facts(parts), alone=False)
             if self.mirror is not None:
                 run.told = self.mirror.send
             join(run, parts, tasks)
@@ -125,10 +141,11 @@ def standing_run(path: str) -> Iterator[Run]:
             raise
 
 
-def refuse_other_run(run: Run, config: FitConfig, inputs: Inputs) -> None:
-    """Raise `KvorumError` where a run that is there was begun with other settings, questions or prompts."""
-    if differs := differing_settings(run.config, config) or differing_facts(run.facts, run.facts | inputs.facts()):
-        raise KvorumError(f"{run.path} holds another run: {'; '.join(differs)}. Choose another --out, or remove it")
+def refuse_other_run(run: Run, config: FitConfig, inputs: Inputs, where: Storage) -> None:
+    """Raise `KvorumError` where a run that is there was begun with other settings, questions, prompts or posterior."""
+    found = inputs.facts() | {"start_digest": inputs.warm.digest if inputs.warm else None}
+    if differs := differing_settings(run.config, config) or differing_facts(run.facts, run.facts | found):
+        raise KvorumError(f"{where} holds another run: {'; '.join(differs)}. Choose another --out, or remove it")
 
 
 @contextlib.contextmanager

@@ -18,8 +18,8 @@ from kvorum.posterior.saving import refuse_other_shapes
 from kvorum.posterior.stop import StopRequest
 from kvorum.posterior.tracked import tracked
 from kvorum.run import Run, locked, relist, start_run
-from kvorum.run.directory import LOG, describe
-from kvorum.run.manifest import Manifest
+from kvorum.run.directory import GROUPS, LOG, describe
+from kvorum.run.manifest import NAME, Manifest
 from kvorum.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -79,6 +79,7 @@ def fit_in_run_directory(job: Job, progress: Progress, *, repair: bool = False, 
     and `Stopped` when a signal asked for a stop and everything is saved.
     """
     with locked(job.out), StopRequest() as stop:
+        _refuse_groups(job.out)
         if repair:
             relist(job.out)
         refuse_imported(job.out)
@@ -111,6 +112,15 @@ def refuse_imported(path: Path) -> None:
         raise KvorumError(
             f"{path} holds adapters that were fitted elsewhere and imported, so that it can neither be gone on with "
             "nor fitted again; choose another --out"
+        )
+
+
+def _refuse_groups(path: Path) -> None:
+    """Raise `KvorumError` where members are under way in groups, which would later go on from where they are now."""
+    if begun := sorted((path / GROUPS).glob(f"*/{NAME}")):
+        raise KvorumError(
+            f"{path}: {len(begun)} groups of its members are begun, the first in {begun[0].parent}; go on with "
+            f"the same --ray or --members-per-worker as before, or remove {path / GROUPS}"
         )
 
 

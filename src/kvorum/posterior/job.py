@@ -311,6 +311,8 @@ def plan(
         if warm is not None:
             warm.refuse_misfit(base, targets, config)
         verify_packed(base.model)
+    elif warm is not None:
+        warm.refuse_other_shape(config)
 
     def tokens(asked: Sequence[Question]) -> list[EncodedQuestion]:
         return encode(asked, prompt, base.tokenizer, max_length=base.max_length)

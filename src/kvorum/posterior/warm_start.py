@@ -50,12 +50,7 @@ class WarmStart:
                 f"{where} was fitted on another base model: {self.base_revision or 'unknown'}, not "
                 f"{base.revision or 'unknown'} ({base.name})"
             )
-        shape = {"members": len(stack.members), "rank": stack.rank, "alpha": stack.alpha}
-        for name, there in shape.items():
-            if there != getattr(config, name):
-                raise KvorumError(
-                    f"{where} has {name} {there}, asked for was {getattr(config, name)}; say --{name} {there}"
-                )
+        self.refuse_other_shape(config)
         wanted = {target.name: (target.in_features, target.out_features) for target in targets}
         there = {name: (a.shape[2], stack.b[name].shape[1]) for name, a in stack.a.items()}
         if there != wanted:
@@ -69,6 +64,16 @@ class WarmStart:
             )
         if config.answer_format != self.answer_format:
             log.warning("%s was fitted by %s, and goes on by %s", where, self.answer_format, config.answer_format)
+
+    def refuse_other_shape(self, config: FitConfig) -> None:
+        """Raise `KvorumError` where that is so whatever the base model is."""
+        where, stack = f"warm_start {self.run}", self.stack
+        shape = {"members": len(stack.members), "rank": stack.rank, "alpha": stack.alpha}
+        for name, there in shape.items():
+            if there != getattr(config, name):
+                raise KvorumError(
+                    f"{where} has {name} {there}, asked for was {getattr(config, name)}; say --{name} {there}"
+                )
         if not stack.active:
             raise KvorumError(f"{where}: all its members diverged, so there is nothing to go on from")
 

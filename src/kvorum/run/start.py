@@ -26,11 +26,13 @@ def start_run(
     *,
     repair: bool = False,
     allow_drift: bool = False,
+    alone: bool = True,
 ) -> Run:
     """A new run in a directory, or the one that is there, to go on with; only for whom holds the lock.
 
     `repair` writes a damaged configuration again and forgets damaged files, so that they are computed again;
     `allow_drift` goes on with other settings, data or versions, and records what differs under `drift`.
+    `alone`: whether one process fits, which can be asked for either; where several do, nobody is told to.
 
     Raises `KvorumError` where the directory holds a run of other settings, data or base model, or other files, or
     damaged ones.
@@ -48,7 +50,7 @@ def start_run(
         check_facts(RunFacts, manifest.history, f"{path / listed.NAME}, history")
         run.facts |= manifest.history
     elif (path / CONFIG).is_file():
-        steps_differ = _take_up(run, Run.open(path), allow_drift=allow_drift)
+        steps_differ = _take_up(run, Run.open(path), allow_drift=allow_drift, alone=alone)
     elif manifest.files:
         Run.open(path)  # says that the configuration is missing
     else:
@@ -57,7 +59,8 @@ def start_run(
         if unreadable := [one for one in damage if one.unreadable]:
             raise KvorumError(f"{path}: {describe(unreadable)}; nothing is done before that can be read")
         if not repair:
-            raise KvorumError(f"{path}: {describe(damage)}; --repair computes again what can be computed")
+            way = "--repair" if alone else "kvorum check --repair"
+            raise KvorumError(f"{path}: {describe(damage)}; {way} computes again what can be computed")
         _forget(run, damage)
     run.save_config()
     # Only now is anything let go of: nothing can be refused any more.
@@ -83,7 +86,7 @@ def _forget(run: Run, damage: list[Damage]) -> None:
     run.forget([*damage, *(Damage(name, "") for name in alone if name not in gone)])
 
 
-def _take_up(run: Run, there: Run, *, allow_drift: bool) -> bool:
+def _take_up(run: Run, there: Run, *, allow_drift: bool, alone: bool) -> bool:
     """Go on with a run that is there: keep what it has found and say what is other now.
 
     Returns whether the steps of an epoch are others than before.
@@ -93,8 +96,8 @@ def _take_up(run: Run, there: Run, *, allow_drift: bool) -> bool:
     differs = differing_settings(there.config, run.config) or differing_facts(there.facts, run.facts)
     if differs and not allow_drift:
         raise KvorumError(
-            f"{run.path} holds another run: {'; '.join(differs)}. Choose another --out, or remove it; --allow-drift "
-            "goes on all the same, and records it"
+            f"{run.path} holds another run: {'; '.join(differs)}. Choose another --out, or remove it"
+            + ("; --allow-drift goes on all the same, and records it" if alone else "")
         )
     rounding = differing_versions(there.facts, run.facts)
     run.facts |= there.history()
