@@ -14,7 +14,7 @@ test: $(VENV)/.dev
 # Fits on a Ray cluster of several nodes on this machine, whose workers, machines and drivers are killed; and on S3 as
 # a server on this machine answers.
 test-ray: $(VENV)/.ray
-	$(BIN)/pytest tests/cluster --ray
+	$(BIN)/pytest tests/cluster/ray tests/cluster/test_storage.py --ray
 
 # The long form of tests/faults: every interruption, every damage, and a fuzzer led by coverage. Half an hour.
 faults: $(VENV)/.faults

@@ -38,9 +38,6 @@ def test_questions_spread_over_a_cluster_are_answered_as_on_one_machine(
 def test_a_study_spread_over_a_cluster_is_the_study_and_what_fails_harms_no_other_run(
     cluster: Any, tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    long = tmp_path / "long.jsonl"
-    row = '{{"id": "{0}", "question": "{1}?", "choices": ["a", "b"], "answer": 0}}\n'
-    long.write_text("".join(row.format(i, "x" * 300) for i in range(9)))
     settings = SETTINGS | {"model": tiny_model, "device": "cpu", "task": "facts_opposites", "evaluate_limit": 9}
     runs: dict[str, Any] = {"product": {}, "none": {"prior": "none", "members": 2}}
     file = tmp_path / "study.yaml"
@@ -49,11 +46,11 @@ def test_a_study_spread_over_a_cluster_is_the_study_and_what_fails_harms_no_othe
         content = {"out": str(tmp_path / "study"), "settings": settings | {"evaluate": ["facts_sums"]}}
         file.write_text(yaml.safe_dump(content | {"runs": runs | more}))
 
-    write(long={"task": str(long)})
+    write(wild={"lr": 1e30})
     with pytest.raises(SystemExit) as stop:
         cli.main(["study", str(file), "--ray", cluster.address])
     said = " ".join(capsys.readouterr().err.split())
-    assert stop.value.code == 2 and "1 of 3 runs are not done" in said and "long: members 0-2: " in said
+    assert stop.value.code == 2 and "1 of 3 runs are not done" in said and "wild: members 0-2: " in said
     write()
     cli.main(["study", str(file), "--ray", cluster.address])
     assert capsys.readouterr().err.count("done already") == 2
