@@ -21,10 +21,10 @@ from kvorum.cluster.dispatch import Dispatch, Ended, Work
 from kvorum.cluster.learn import BASE, Place, ask, learn_in_parts
 from kvorum.cluster.learn_part import Sent, learn_part
 from kvorum.cluster.learn_rounds import ToldRounds
-from kvorum.cluster.mirror import TakenOver
 from kvorum.cluster.news import Teller
 from kvorum.cluster.part import Bases
 from kvorum.cluster.ray_cluster import Cluster
+from kvorum.cluster.refusals import TakenOver
 from kvorum.cluster.storage import Storage
 from kvorum.cluster.view import View
 from kvorum.posterior.stop import Stopped, StopRequest

@@ -9,8 +9,9 @@ import pytest
 
 from kvorum.cluster.fit import parts_of
 from kvorum.cluster.groups import grouped
-from kvorum.cluster.mirror import Mirror, TakenOver
+from kvorum.cluster.mirror import Mirror
 from kvorum.cluster.part import Bases, Part, fit_part
+from kvorum.cluster.refusals import TakenOver
 from kvorum.cluster.storage import Storage
 from kvorum.cluster.whole import Whole
 from kvorum.config import FitConfig

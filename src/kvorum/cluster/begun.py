@@ -10,6 +10,7 @@ from typing import Any
 
 from kvorum.cluster.groups import there
 from kvorum.cluster.mirror import Mirror
+from kvorum.cluster.refusals import NotHere
 from kvorum.cluster.storage import Storage
 from kvorum.errors import KvorumError
 from kvorum.run import Run
@@ -63,7 +64,7 @@ def fix_facts(run: Storage, facts: Mapping[str, Any] | None) -> None:
 
 
 def refuse_other_facts(run: Storage, facts: Mapping[str, Any]) -> None:
-    """Raise `KvorumError` where a worker has found another base model, or other data, than the first that began.
+    """Raise `NotHere` where a worker has found another base model, or other data, than the first that began.
 
     Two that begin at one moment may miss each other here; joining them looks again.
     """
@@ -75,7 +76,7 @@ def refuse_other_facts(run: Storage, facts: Mapping[str, Any]) -> None:
     except (ValueError, TypeError, RecursionError) as error:
         raise KvorumError(f"{run}/{FACTS}: is damaged ({error}); remove it") from None
     if differs := differing_facts(there, facts):
-        raise KvorumError(
+        raise NotHere(
             f"{run} is fitted on something else by other workers: {'; '.join(differs)}. Put the same base model on "
             "every machine, or name it by --revision, and the precision by --dtype"
         )

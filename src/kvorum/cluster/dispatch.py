@@ -10,8 +10,8 @@ from typing import Any
 
 from kvorum.cluster.crew import Crew, Hand, cause
 from kvorum.cluster.news import News, Said
-from kvorum.cluster.part import NotHere
 from kvorum.cluster.ray_cluster import Cluster, ray
+from kvorum.cluster.refusals import NotHere
 from kvorum.cluster.view import View
 from kvorum.cluster.worker import Left
 from kvorum.errors import KvorumError

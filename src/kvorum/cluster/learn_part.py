@@ -11,10 +11,9 @@ from kvorum.active.loop import Loop
 from kvorum.active.plan import Experiment, Plan
 from kvorum.active.progress import Rounds
 from kvorum.active.records import CONFIG, ROUNDS, START, Learned, Record
-from kvorum.cluster.mirror import TakenOver
 from kvorum.cluster.part import Bases, refuse_unshared
+from kvorum.cluster.refusals import NotHere, TakenOver
 from kvorum.cluster.storage import Storage
-from kvorum.errors import KvorumError
 from kvorum.run.directory import GROUPS, OWNER
 
 
@@ -121,7 +120,7 @@ def learn_part(part: LearnPart, bases: Bases, told: Rounds) -> None:
 def _refuse_other_base(plan: Plan, learned: Learned) -> None:
     base, begun = plan.job.base, learned.facts.get("base_revision")
     if base.revision != begun:
-        raise KvorumError(
+        raise NotHere(
             f"the base model {base.name} is another on this machine ({base.revision or 'unknown'}) than the one that "
             f"the experiment was begun with ({begun or 'unknown'}); put the same on every machine"
         )

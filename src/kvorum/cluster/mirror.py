@@ -6,6 +6,7 @@ import secrets
 import tempfile
 from pathlib import Path
 
+from kvorum.cluster.refusals import TakenOver
 from kvorum.cluster.storage import Storage
 from kvorum.errors import KvorumError
 from kvorum.files import make_folder, remove
@@ -13,10 +14,6 @@ from kvorum.run.directory import OWNER
 from kvorum.run.manifest import NAME, DamagedManifest, Manifest
 
 log = logging.getLogger(__name__)
-
-
-class TakenOver(KvorumError):
-    """Somebody else goes on with what we were writing."""
 
 
 class Mirror:

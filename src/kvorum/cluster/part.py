@@ -9,6 +9,7 @@ from typing import Any
 
 from kvorum.cluster.begun import refuse_other_facts
 from kvorum.cluster.mirror import Mirror
+from kvorum.cluster.refusals import NotHere
 from kvorum.cluster.storage import Storage
 from kvorum.config import FitConfig
 from kvorum.engine import BaseModel, load_base
@@ -47,10 +48,6 @@ class Part:
     def fetched(self, get: Callable[[Any], Any]) -> "Part":
         """The part with what was in the object store."""
         return dataclasses.replace(self, inputs=get(self.inputs))
-
-
-class NotHere(KvorumError):
-    """What cannot be done on this machine, and may be on another."""
 
 
 class Bases:

@@ -8,8 +8,10 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from kvorum.cluster.part import Bases
+from kvorum.cluster.refusals import NotHere
 from kvorum.config import FitConfig
 from kvorum.engine import verify_packed
+from kvorum.errors import KvorumError
 from kvorum.posterior.posterior import on_base, refuse_other_base
 from kvorum.posterior.progress import Progress
 from kvorum.posterior.scoring import Probabilities
@@ -72,11 +74,14 @@ def chosen(questions: Sequence[Question], rows: Rows) -> tuple[Question, ...]:
 def score_shard(shard: Shard, bases: Bases, progress: Progress, stop: StopRequest) -> Probabilities:
     """Each active member's probabilities for a shard's questions, in their order.
 
-    Raises `KvorumError` where the base model is not the one that the run was fitted on, or a question is too long for
-    it, and `Stopped` where a stop was asked for.
+    Raises `NotHere` where the base model is not the one that the run was fitted on, `KvorumError` where a question is
+    too long for it, and `Stopped` where a stop was asked for.
     """
     base = bases.of(shard.config)
-    refuse_other_base(base, shard.run, shard.base_revision)
+    try:
+        refuse_other_base(base, shard.run, shard.base_revision)
+    except KvorumError as error:
+        raise NotHere(str(error)) from error
     verify_packed(base.model)
     posterior = on_base(shard.ensemble, base)
     encoded = posterior.encode(shard.questions)
