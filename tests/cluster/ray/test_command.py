@@ -37,16 +37,7 @@ PATIENCE = 120
 def begin(cluster: Nodes, model: str, task: str, out: Path, *more: str) -> subprocess.Popen[str]:
     words = ["--model", model, "--task", task, "--out", str(out), *FIT, "--ray", cluster.address]
     return subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "from kvorum.cli import main; main()",
-            "fit",
-            *words,
-            "--members-per-worker",
-            "2",
-            *more,
-        ],
+        [sys.executable, "-c", PROGRAM, "fit", *words, "--members-per-worker", "2", *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
