@@ -210,7 +210,8 @@ def _memory(
         config.save_pretrained(folder)
         transformers.AutoTokenizer.from_pretrained(source_of(asked.model)).save_pretrained(folder)
         settings = {"model": folder, "members": members, "device": "cuda", "dtype": "bfloat16", "quantize": quantize}
-        settings |= {"gradient_checkpointing": checkpointing, "train_limit": None, "rank": RANK}
+        settings |= {"gradient_checkpointing": checkpointing, "rank": RANK}
+        settings |= {"train_limit": None, "evaluate_limit": None}
         job = plan(dataclasses.replace(_config(asked), **settings), kept=False, weights=False)
         found = {what: size / 2**30 for what, size in job.memory_estimate().items()}
     return {
