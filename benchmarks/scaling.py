@@ -227,8 +227,8 @@ def _memory(
 def _row(
     name: str, gpus: int, shape: Shape, tokens: dict[str, float], rates: dict[str, float], cards: float
 ) -> dict[str, Any]:
-    workers = min(MEMBERS, gpus)
-    largest = -(-MEMBERS // workers)
+    largest = -(-MEMBERS // gpus)
+    workers = -(-MEMBERS // largest)
     fitted = largest * EPOCHS * tokens["fitting_a_member_and_epoch"]
     scored = largest * (EPOCHS + 1) * tokens["scoring_a_member_and_epoch"]
     rate = cards * 1e12
