@@ -12,6 +12,11 @@ class KvorumError(ValueError):
     """A mistake in what the user gave: the message says what was found, what was expected and what to do."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says first: libraries go on for pages."""
+    return str(error).strip().partition("\n")[0]
+
+
 def nearest(name: str, options: Iterable[str], count: int = 3) -> str:
     """The options nearest to a name, as the end of an error message.
 

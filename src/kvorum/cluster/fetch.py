@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 from kvorum.active.records import CONFIG, ROUNDS
 from kvorum.cluster.mirror import Mirror
 from kvorum.cluster.storage import Storage
-from kvorum.errors import KvorumError
+from kvorum.errors import KvorumError, first_line
 from kvorum.run import Run, locked
 from kvorum.run.manifest import NAME, Manifest
 from kvorum.run.start import refuse_foreign
@@ -21,7 +21,7 @@ def fetch(url: str, folder: Path) -> int:
     try:
         names = set(storage.names())
     except (OSError, ValueError) as error:
-        raise KvorumError(f"{storage} cannot be read: {str(error).strip().partition(chr(10))[0]}") from error
+        raise KvorumError(f"{storage} cannot be read: {first_line(error)}") from error
     if NAME in names:
         return _run(storage, folder)
     if CONFIG in names and any(name.startswith(f"{ROUNDS}/") for name in names):

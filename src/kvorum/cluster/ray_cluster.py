@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from kvorum.cluster.options import ADDRESS, RayOptions
-from kvorum.errors import KvorumError
+from kvorum.errors import KvorumError, first_line
 
 PATIENCE = 5.0
 """Seconds in which a cluster must answer; Ray itself would wait for minutes."""
@@ -115,7 +115,7 @@ def _init(address: str, options: RayOptions) -> None:
                 "--ray auto: no Ray cluster runs on this machine; start one with: ray start --head, give its address "
                 "HOST:PORT, or use --ray local"
             ) from error
-        raise KvorumError(f"--ray {address}: {_first_line(error)}") from error
+        raise KvorumError(f"--ray {address}: {first_line(error)}") from error
     finally:
         _restore(handlers)
 
@@ -183,7 +183,3 @@ def _checked(options: RayOptions, address: str, devices: Collection[str]) -> Clu
             f"no machine of the cluster at {address} has both {options.cpus_per_worker:g} CPU cores and {gpus:g} GPUs"
         )
     return cluster
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

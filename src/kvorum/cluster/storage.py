@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from kvorum.errors import KvorumError
+from kvorum.errors import KvorumError, first_line
 from kvorum.files import atomic, half_written, make_folder, remove
 
 OBJECT_STORES = ("s3", "s3a", "gcs", "gs", "abfs", "az")
@@ -86,7 +86,7 @@ class Storage:
             return fs.FileSystem.from_uri(url)
         except (ArrowException, OSError, ValueError) as error:
             if not isinstance(error, NotImplementedError) and "Unrecognized filesystem type" not in str(error):
-                raise self._unusable(_first_line(error)) from error
+                raise self._unusable(first_line(error)) from error
             return self._by_fsspec()
 
     def _by_fsspec(self) -> tuple[Any, str]:
@@ -98,7 +98,7 @@ class Storage:
 
             system, path = fsspec.url_to_fs(self.url)
         except (ImportError, ValueError, OSError, TypeError) as error:
-            raise self._unusable(f"neither pyarrow nor fsspec ({_first_line(error)}) knows it") from error
+            raise self._unusable(f"neither pyarrow nor fsspec ({first_line(error)}) knows it") from error
         return fs.PyFileSystem(fs.FSSpecHandler(system)), path
 
     def _unusable(self, why: str) -> KvorumError:
@@ -228,7 +228,7 @@ class Storage:
         except KvorumError:
             raise  # of a URL that names no storage
         except (OSError, ValueError) as error:
-            said = error.strerror if isinstance(error, OSError) and error.strerror else _first_line(error)
+            said = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
             raise KvorumError(
                 f"storage '{self}' cannot be written to: {said}; give a folder or a bucket that exists and that you "
                 "may write to"
@@ -250,7 +250,3 @@ def _copy(source: Any, target: Any, size: int | None) -> None:
     while left > 0 and (part := source.read(int(min(left, AT_ONCE)))):
         target.write(part)
         left -= len(part)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -33,7 +33,7 @@ from kvorum.engine.quantised import (
     told,
 )
 from kvorum.engine.spread import leave_in_place
-from kvorum.errors import KvorumError, nearest
+from kvorum.errors import KvorumError, first_line, nearest
 
 SMOLLM2 = "smollm2-135m"
 WEIGHTS_AND_WORDS = {".safetensors", ".json", ".jinja", ".model", ".py", ".tiktoken", ".txt"}
@@ -229,11 +229,6 @@ def _load_pretrained(
             ) from error
         raise KvorumError(f"model '{name}' could not be loaded: {first_line(error)}") from error
     return model, tokenizer
-
-
-def first_line(error: Exception) -> str:
-    """What an error says first."""
-    return str(error).strip().partition("\n")[0]
 
 
 def _load_gguf(path: Path, precision: torch.dtype, *, in_blocks: bool = False, **held: Any) -> tuple[Any, Any]:

@@ -19,6 +19,7 @@ from kvorum.engine.pack import Item, build_pack
 from kvorum.engine.quantised import is_quantised
 from kvorum.engine.score import AnswerFormat, score_pack
 from kvorum.engine.spread import is_spread
+from kvorum.errors import first_line
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def compiled(
             trouble = _difference(plain, _trial(attachment, items, answer_format), tolerance)
         # What a compiler throws, or the lack of one; without it the same is computed, only more slowly.
         except (RuntimeError, ImportError, OSError) as error:
-            trouble = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            trouble = f"{type(error).__name__}: {first_line(error)}"
         if trouble:
             log.warning("the decoder layer was not compiled and runs as it is, more slowly (%s)", trouble)
             _restore(before)

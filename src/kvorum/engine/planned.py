@@ -15,7 +15,6 @@ from kvorum.engine import unpacked
 from kvorum.engine.base_model import (
     BaseModel,
     Dtype,
-    first_line,
     gguf_weights,
     place_of,
     precision_of,
@@ -23,7 +22,7 @@ from kvorum.engine.base_model import (
     source_of,
 )
 from kvorum.engine.quantised import Quantize, bytes_held, bytes_to_hold, is_quantised, refuse_mismatch, say_what_is_left
-from kvorum.errors import KvorumError
+from kvorum.errors import KvorumError, first_line
 
 
 class LinearInBits(nn.Linear):

@@ -20,7 +20,7 @@ from kvorum.config import FitConfig
 from kvorum.engine import BaseModel, Item, load_base, planned_base, verify_packed
 from kvorum.engine.checkpointed import refuse_uncheckpointable
 from kvorum.engine.spread import is_offloaded
-from kvorum.errors import KvorumError
+from kvorum.errors import KvorumError, first_line
 from kvorum.posterior.estimate import needed
 from kvorum.posterior.posterior import token_budget
 from kvorum.posterior.scoring import passes, scoring_budget
@@ -186,7 +186,7 @@ class Job:
             raise
         except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
             # Some operators, such as those of a mixture's experts, cannot do without values; some models, not be made.
-            log.warning("what a pass needs is left out of the memory: %s", str(error).strip().partition("\n")[0])
+            log.warning("what a pass needs is left out of the memory: %s", first_line(error))
             return base | {"adapters": 4 * 4 * len(self.members) * self.parameters_per_member}
         return base | {"adapters": found.adapters, "activations": found.activations}
 
